@@ -1,0 +1,291 @@
+package leat
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/log"
+)
+
+// The catalog is the set of topics: __metadata, replayed at open and appended to
+// by create, delete and adoption. Every record is synced before anything relies
+// on it, and is the commit point of what it says.
+
+// metadataID is the id of __metadata in every store, so that it needs no record
+// to be found by.
+var metadataID = TopicID([]byte("Leat__metadata\x00\x01"))
+
+// metadataSegment is small, for the topic is read whole at each open and a
+// segment reserves address space for its full size.
+const metadataSegment = 4 << 20
+
+// What __metadata says of topics that came from elsewhere.
+const (
+	propAdopted = "leat.adopted" // true
+	propPresent = "leat.present" // the partitions that there are, if not all
+)
+
+// openCatalog opens __metadata, makes it when there is none, and makes topics of
+// what it says. folders are the partition folders in the root.
+func (s *Store) openCatalog(folders map[string][]int32) error {
+	t := &Topic{store: s, name: metadataTopic, id: metadataID, config: TopicConfig{
+		SegmentBytes: metadataSegment, Cleanup: CleanupCompact, TimestampAfter: Unlimited,
+	}.withDefaults(TopicConfig{})}
+	folder := folderName(metadataTopic, 0)
+	if !slices.Contains(folders[metadataTopic], 0) {
+		if err := s.makeFolders(t); err != nil {
+			return err
+		}
+		t.fresh = true
+	} else if err := s.checkFolder(t, folder); err != nil {
+		return err
+	}
+	l, report, err := log.Open(s.env, folder, t.logConfig(0), s.openState(t, 0))
+	if err != nil {
+		return fmt.Errorf("leat: open %s: %w", folder, err)
+	}
+	s.meta = l
+	s.report(folder, report)
+	if damage := l.Damage(); damage != nil {
+		return damage // without knowing the topics, nothing can be relied on
+	}
+	records, adopted, err := s.replay()
+	if err != nil {
+		return err
+	}
+	if !adopted {
+		if err := s.adopt(records, folders); err != nil {
+			return err
+		}
+	}
+	for _, r := range records {
+		t, err := s.makeTopic(r)
+		if err != nil {
+			return s.corruptMetadata(err)
+		}
+		if r.state == topicDeleting {
+			s.doomed[r.name] = t
+		} else {
+			s.mu.topics[r.name] = t
+		}
+	}
+	s.reconcile(folders)
+	return nil
+}
+
+// replay reads what __metadata says: the latest record of each topic, and
+// whether what was in the directory before Leat has been adopted.
+func (s *Store) replay() (topics map[string]*topicRecord, adopted bool, err error) {
+	topics = map[string]*topicRecord{}
+	c := s.meta.NewCursor(s.meta.LogStartOffset())
+	defer c.Close()
+	var (
+		dec codec.Decoder
+		buf []byte
+		r   codec.Record
+	)
+	for {
+		b, err := c.Next(s.meta.LogEndOffset())
+		if err == log.ErrWait {
+			return topics, adopted, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		damaged := func(offset int64, err error) error {
+			path, pos := c.Position()
+			return &CorruptError{Path: path, Position: pos, Offset: offset, Err: err}
+		}
+		if b.IsControl() {
+			continue
+		}
+		buf, err = codec.Unpack(b, buf, s.env.Coders(), log.MaxUnpacked)
+		if err == nil {
+			err = dec.Reset(b, buf)
+		}
+		offset := b.BaseOffset()
+		for err == nil {
+			if err = dec.Next(&r); err != nil {
+				break
+			}
+			offset = r.Offset
+			err = applyMetadata(topics, &adopted, &r)
+		}
+		if !isEOF(err) {
+			return nil, false, damaged(offset, err)
+		}
+	}
+}
+
+// applyMetadata does what one record says.
+func applyMetadata(topics map[string]*topicRecord, adopted *bool, r *codec.Record) error {
+	kind, name, err := parseMetadataKey(r.Key)
+	switch {
+	case err != nil:
+		return err
+	case kind == kindStore:
+		*adopted = true
+		return parseStore(r.Value)
+	case r.Value == nil:
+		delete(topics, name)
+		return nil
+	}
+	t, err := parseTopic(name, r.Value)
+	if err != nil {
+		return err
+	}
+	// The name becomes a path: it must not lead elsewhere, whoever wrote it.
+	if err := checkTopicName(name); err != nil {
+		return fmt.Errorf("%w: %w", errMetadata, err)
+	}
+	topics[name] = t
+	return nil
+}
+
+// corruptMetadata is for what cannot be understood of records that are whole.
+func (s *Store) corruptMetadata(err error) error {
+	return &CorruptError{Path: s.fsys.Path(folderName(metadataTopic, 0)), Offset: -1, Err: err}
+}
+
+// commit appends to __metadata. It does not end with a caller's context: whether
+// a create or a delete happened must not be left open.
+func (s *Store) commit(records ...log.Record) error {
+	_, err := s.meta.Append(context.Background(), records, log.Synced)
+	s.touch()
+	return err
+}
+
+// makeTopic makes a topic of its record.
+func (s *Store) makeTopic(r *topicRecord) (*Topic, error) {
+	t := &Topic{store: s, name: r.name, id: r.id}
+	for _, p := range r.pairs {
+		switch p.name {
+		case propAdopted:
+			t.adopted = p.value == "true"
+		case propPresent:
+			present, err := parseSpans(p.value)
+			if err != nil {
+				return nil, fmt.Errorf("topic %q: %w", r.name, err)
+			}
+			t.present = present
+		default:
+			known, err := t.config.setProperty(p.name, p.value)
+			if err != nil {
+				return nil, fmt.Errorf("topic %q: %w", r.name, err)
+			}
+			if !known {
+				t.unknown = append(t.unknown, p)
+			}
+		}
+	}
+	t.config = t.config.withDefaults(TopicConfig{})
+	check := t.config // with the count that was found, of an adopted topic
+	if err := check.check(); err != nil {
+		return nil, fmt.Errorf("topic %q: %w", r.name, err)
+	}
+	t.config.Partitions = r.partitions
+	return t, nil
+}
+
+// record is the reverse of makeTopic.
+func (t *Topic) record(state topicState) (log.Record, error) {
+	r := topicRecord{name: t.name, id: t.id, partitions: t.config.Partitions, state: state}
+	for _, p := range properties {
+		r.pairs = append(r.pairs, pair{p.name, p.format(&t.config)})
+	}
+	if t.adopted {
+		r.pairs = append(r.pairs, pair{propAdopted, "true"})
+	}
+	if t.present != nil {
+		r.pairs = append(r.pairs, pair{propPresent, t.present.String()})
+	}
+	r.pairs = append(r.pairs, t.unknown...)
+	value, err := r.value()
+	return log.Record{Key: topicKey(t.name), Value: value}, err
+}
+
+// reconcile compares the topics with the folders there are: what is to be
+// deleted is deleted, marks of partitions that are gone are freed, and folders
+// of no topic are named in the log.
+func (s *Store) reconcile(folders map[string][]int32) {
+	for _, name := range slices.Sorted(maps.Keys(s.doomed)) {
+		if err := s.finishDelete(s.doomed[name]); err != nil {
+			s.logger.Warn("topic not deleted yet", "topic", name, "err", err)
+		}
+		delete(folders, name)
+	}
+	s.found.keep(func(tp log.TopicPartition) bool {
+		t := s.mu.topics[tp.Topic]
+		return tp.Topic == metadataTopic || t != nil && t.has(tp.Partition)
+	})
+	keys := map[uint64]bool{lineKey(metadataID, 0): true}
+	for name, ids := range folders {
+		t := s.mu.topics[name]
+		for _, id := range ids {
+			if t != nil && t.has(id) {
+				keys[lineKey(t.id, id)] = true
+			} else if name != metadataTopic {
+				s.logger.Warn("left alone: folder of no topic", "folder", s.fsys.Path(folderName(name, id)))
+			}
+		}
+	}
+	s.state.keep(keys)
+}
+
+// openState is what is known of a partition before it is opened.
+func (s *Store) openState(t *Topic, id int32) log.OpenState {
+	st := log.OpenState{Adopted: t.adopted, New: t.fresh}
+	st.RecoveryPoint, st.StartOffset, st.HighWatermark = s.found.of(log.TopicPartition{Topic: t.name, Partition: id})
+	// Without a recovery point there is nothing that the marker could vouch for.
+	st.Clean = s.clean && st.RecoveryPoint >= 0
+	words, believed, err := s.state.claim(lineKey(t.id, id))
+	if err != nil {
+		s.logger.Warn("no room for the marks of a partition", "partition", folderName(t.name, id), "err", err)
+		return st
+	}
+	st.Marks, st.MarksValid = log.NewMarks(words), believed
+	return st
+}
+
+// checkFolder compares partition.metadata with the topic: a folder of another
+// topic of the same name must not be taken for this one's.
+func (s *Store) checkFolder(t *Topic, folder string) error {
+	name := folder + "/" + partitionMetadata
+	b, err := readSmall(s.fsys, name)
+	var id TopicID
+	if err == nil && b != nil {
+		id, err = parsePartitionMetadata(b)
+	}
+	switch {
+	case err != nil:
+		return &CorruptError{Path: s.fsys.Path(name), Offset: -1, Err: err}
+	case b == nil && t.adopted:
+		return nil // brokers before topic ids made none
+	case b == nil:
+		s.logger.Warn("file made again", "file", s.fsys.Path(name))
+		return log.WriteFile(s.fsys, name, formatPartitionMetadata(t.id))
+	case id != t.id:
+		return &CorruptError{Path: s.fsys.Path(name), Offset: -1,
+			Err: fmt.Errorf("the folder is of topic id %v, and topic %s has id %v", id, t.name, t.id)}
+	}
+	return nil
+}
+
+// report names in the log what a recovery did.
+func (s *Store) report(folder string, r *log.Report) {
+	for _, c := range r.Cuts {
+		s.logger.Warn("cut off", "path", c.Path, "position", c.Position, "bytes", c.Bytes,
+			"offset", c.Offset, "kept in", c.Quarantine, "reason", c.Reason)
+	}
+	if r.Damage != nil {
+		s.logger.Error("damaged: appends are refused", "partition", folder, "err", r.Damage)
+	}
+	if !r.Clean {
+		s.logger.Info("recovered", "partition", folder, "segments", r.SegmentsScanned, "bytes", r.BytesScanned,
+			"rewritten", r.BytesRewritten, "rebuilt", strings.Join(r.Rebuilt, " "), "start", r.StartOffset, "end", r.EndOffset)
+	}
+}

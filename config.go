@@ -1,0 +1,272 @@
+package leat
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leatlog/leat/compress"
+)
+
+// Unlimited switches a limit off, wherever a configuration has one. Zero always
+// means the default.
+const Unlimited = -1
+
+// TopicConfig is stored with its topic. The zero value of each field is the
+// default that its comment names, which Options.Topic can change for a store.
+// Durations are whole milliseconds, as Kafka keeps them.
+//
+// In brackets is the name of Kafka's property, or Leat's where Kafka has none.
+type TopicConfig struct {
+	Partitions    int32         // 1 to 100,000; 0: 1
+	Durability    Durability    // 0: Synced [leat.durability]
+	FlushInterval time.Duration // of Written data; 0: 1 s [flush.ms]
+	FlushBytes    int64         // of Written data, a partition; 0: Unlimited [leat.flush.bytes]
+	External      External      // what a wrapper owns; 0: nothing [leat.external]
+	Compression   Compression   // of what Leat encodes; raw batches keep theirs; 0: None [compression.type]
+	Cleanup       Cleanup       // 0: CleanupDelete [cleanup.policy]
+	SegmentBytes  int64         // 1 KiB to 2 GiB - 1; 0: 1 GiB [segment.bytes]
+	SegmentAge    time.Duration // 0: 7 days [segment.ms]
+	Retention     Retention
+	Compaction    Compaction
+	MaxBatchBytes int32         // of a stored batch, 61 bytes to 2 GiB - 1; 0: 1,048,588 [max.message.bytes]
+	Timestamps    TimestampType // 0: CreateTime [message.timestamp.type]
+
+	// How far from the clock a record's timestamp may lie. Outside is
+	// ErrInvalidTimestamp. Not looked at with LogAppendTime.
+	TimestampBefore time.Duration // 0: Unlimited [message.timestamp.before.max.ms]
+	TimestampAfter  time.Duration // 0: 1 hour [message.timestamp.after.max.ms]
+
+	IndexBytes    int32 // of a segment's offset index, and of its time index; 24 bytes to 1 GiB; 0: 10 MiB [segment.index.bytes]
+	IndexInterval int32 // bytes of log between index entries, 1 at least; 0: 4096 [index.interval.bytes]
+}
+
+// Retention says what a topic with CleanupDelete keeps.
+type Retention struct {
+	Age    time.Duration // 0: 7 days [retention.ms]
+	Bytes  int64         // per partition; 0: Unlimited [retention.bytes]
+	Groups []string      // keep what these have not committed [leat.retention.groups]
+}
+
+// Compaction says when and how a topic with CleanupCompact is compacted.
+type Compaction struct {
+	MinDirtyRatio   float64       // up to 1; 0: 0.5; Unlimited: any dirt will do [min.cleanable.dirty.ratio]
+	MinLag          time.Duration // 0: none [min.compaction.lag.ms]
+	MaxLag          time.Duration // 0: Unlimited [max.compaction.lag.ms]
+	TombstoneRetain time.Duration // 0: 1 day [delete.retention.ms]
+}
+
+// Durability says what has happened when an append returns nil.
+type Durability uint8
+
+const (
+	// Synced is the default: the data is on stable storage, and survives a power
+	// cut. Concurrent appends share one sync.
+	Synced Durability = iota + 1
+	// Written is in the page cache: it survives the process, not a power cut.
+	// TopicConfig.FlushInterval and FlushBytes say when it is synced.
+	Written
+)
+
+// External says what a wrapper owns instead of Leat: bits, to be added up.
+type External uint8
+
+const (
+	// ExternalWatermark leaves the high watermark to the wrapper.
+	ExternalWatermark External = 1 << iota
+	// ExternalEpochs leaves leader epochs to the wrapper.
+	ExternalEpochs
+)
+
+// Cleanup says what happens to old records.
+type Cleanup uint8
+
+const (
+	CleanupDelete        Cleanup = iota + 1 // whole segments, by Retention
+	CleanupCompact                          // all but the latest of each key
+	CleanupCompactDelete                    // both
+)
+
+// TimestampType says whose clock a record's timestamp is.
+type TimestampType uint8
+
+const (
+	CreateTime    TimestampType = iota + 1 // the caller's
+	LogAppendTime                          // the log's, at the append
+)
+
+// Compression is how the records of a batch are stored.
+type Compression = compress.Codec
+
+const (
+	None   = compress.None
+	Gzip   = compress.Gzip
+	Snappy = compress.Snappy
+	LZ4    = compress.LZ4
+	Zstd   = compress.Zstd
+)
+
+func (d Durability) String() string { return name(d, "Durability", "", "synced", "written") }
+func (c Cleanup) String() string {
+	return name(c, "Cleanup", "", "delete", "compact", "compact,delete")
+}
+func (t TimestampType) String() string {
+	return name(t, "TimestampType", "", "CreateTime", "LogAppendTime")
+}
+func (e External) String() string {
+	return name(e, "External", "", "watermark", "epochs", "watermark,epochs")
+}
+
+func name[T ~uint8](v T, typ string, names ...string) string {
+	if int(v) < len(names) && (v > 0 || typ == "External") {
+		return names[v]
+	}
+	return fmt.Sprintf("%s(%d)", typ, uint8(v))
+}
+
+// String lists the partitions and what differs from the defaults, as Kafka's
+// properties.
+func (c TopicConfig) String() string {
+	c = c.withDefaults(TopicConfig{})
+	standard := TopicConfig{}.withDefaults(TopicConfig{})
+	var b strings.Builder
+	fmt.Fprintf(&b, "partitions=%d", c.Partitions)
+	for _, p := range properties {
+		if v := p.format(&c); v != p.format(&standard) {
+			fmt.Fprintf(&b, " %s=%s", p.name, v)
+		}
+	}
+	return b.String()
+}
+
+// defaults are Kafka's (KAFKA_RULES 4.12), but for those that Kafka has no
+// property for, and for flush.ms: Kafka leaves syncing to its replicas.
+var defaults = TopicConfig{
+	Partitions:      1,
+	Durability:      Synced,
+	FlushInterval:   time.Second,
+	FlushBytes:      Unlimited,
+	Cleanup:         CleanupDelete,
+	SegmentBytes:    1 << 30,
+	SegmentAge:      week,
+	Retention:       Retention{Age: week, Bytes: Unlimited},
+	Compaction:      Compaction{MinDirtyRatio: 0.5, MaxLag: Unlimited, TombstoneRetain: 24 * time.Hour},
+	MaxBatchBytes:   1<<20 + 12,
+	Timestamps:      CreateTime,
+	TimestampBefore: Unlimited,
+	TimestampAfter:  time.Hour,
+	IndexBytes:      10 << 20,
+	IndexInterval:   4096,
+}
+
+const week = 7 * 24 * time.Hour
+
+// withDefaults fills each zero field from d, or else from the defaults.
+func (c TopicConfig) withDefaults(d TopicConfig) TopicConfig {
+	for _, from := range []*TopicConfig{&d, &defaults} {
+		orDefault(&c.Partitions, from.Partitions)
+		orDefault(&c.Durability, from.Durability)
+		orDefault(&c.FlushInterval, from.FlushInterval)
+		orDefault(&c.FlushBytes, from.FlushBytes)
+		orDefault(&c.External, from.External)
+		orDefault(&c.Compression, from.Compression)
+		orDefault(&c.Cleanup, from.Cleanup)
+		orDefault(&c.SegmentBytes, from.SegmentBytes)
+		orDefault(&c.SegmentAge, from.SegmentAge)
+		orDefault(&c.Retention.Age, from.Retention.Age)
+		orDefault(&c.Retention.Bytes, from.Retention.Bytes)
+		if c.Retention.Groups == nil {
+			c.Retention.Groups = from.Retention.Groups
+		}
+		orDefault(&c.Compaction.MinDirtyRatio, from.Compaction.MinDirtyRatio)
+		orDefault(&c.Compaction.MinLag, from.Compaction.MinLag)
+		orDefault(&c.Compaction.MaxLag, from.Compaction.MaxLag)
+		orDefault(&c.Compaction.TombstoneRetain, from.Compaction.TombstoneRetain)
+		orDefault(&c.MaxBatchBytes, from.MaxBatchBytes)
+		orDefault(&c.Timestamps, from.Timestamps)
+		orDefault(&c.TimestampBefore, from.TimestampBefore)
+		orDefault(&c.TimestampAfter, from.TimestampAfter)
+		orDefault(&c.IndexBytes, from.IndexBytes)
+		orDefault(&c.IndexInterval, from.IndexInterval)
+	}
+	c.Retention.Groups = slices.Clone(c.Retention.Groups)
+	return c
+}
+
+func orDefault[T comparable](v *T, from T) {
+	var zero T
+	if *v == zero {
+		*v = from
+	}
+}
+
+// maxPartitions keeps the folder name of a short topic name, and the time that
+// a create takes, within reason.
+const maxPartitions = 100_000
+
+// check refuses values outside their range, with the field's name and the range.
+// c has its defaults filled in.
+func (c *TopicConfig) check() error {
+	ranges := []struct {
+		field     string
+		v         int64
+		low, high int64
+		unlimited bool
+	}{
+		{"Partitions", int64(c.Partitions), 1, maxPartitions, false},
+		{"Durability", int64(c.Durability), int64(Synced), int64(Written), false},
+		{"FlushBytes", c.FlushBytes, 1, math.MaxInt64, true},
+		{"External", int64(c.External), 0, int64(ExternalWatermark | ExternalEpochs), false},
+		{"Compression", int64(c.Compression), int64(None), int64(Zstd), false},
+		{"Cleanup", int64(c.Cleanup), int64(CleanupDelete), int64(CleanupCompactDelete), false},
+		{"SegmentBytes", c.SegmentBytes, 1 << 10, math.MaxInt32, false},
+		{"Retention.Bytes", c.Retention.Bytes, 1, math.MaxInt64, true},
+		{"MaxBatchBytes", int64(c.MaxBatchBytes), 61, math.MaxInt32, false},
+		{"Timestamps", int64(c.Timestamps), int64(CreateTime), int64(LogAppendTime), false},
+		{"IndexBytes", int64(c.IndexBytes), 24, 1 << 30, false},
+		{"IndexInterval", int64(c.IndexInterval), 1, math.MaxInt32, false},
+	}
+	for _, r := range ranges {
+		if (r.v < r.low || r.v > r.high) && !(r.unlimited && r.v == Unlimited) {
+			return invalidConfig("%s is %d: allowed are %d to %d%s", r.field, r.v, r.low, r.high, orUnlimited(r.unlimited))
+		}
+	}
+	spans := []struct {
+		field     string
+		v         time.Duration
+		low       time.Duration
+		unlimited bool
+	}{
+		{"FlushInterval", c.FlushInterval, time.Millisecond, true},
+		{"SegmentAge", c.SegmentAge, time.Millisecond, true},
+		{"Retention.Age", c.Retention.Age, time.Millisecond, true},
+		{"Compaction.MinLag", c.Compaction.MinLag, 0, false},
+		{"Compaction.MaxLag", c.Compaction.MaxLag, time.Millisecond, true},
+		{"Compaction.TombstoneRetain", c.Compaction.TombstoneRetain, time.Millisecond, true},
+		{"TimestampBefore", c.TimestampBefore, time.Millisecond, true},
+		{"TimestampAfter", c.TimestampAfter, time.Millisecond, true},
+	}
+	for _, s := range spans {
+		if (s.v < s.low || s.v%time.Millisecond != 0) && !(s.unlimited && s.v == Unlimited) {
+			return invalidConfig("%s is %v: allowed are whole milliseconds from %v%s", s.field, s.v, s.low, orUnlimited(s.unlimited))
+		}
+	}
+	if r := c.Compaction.MinDirtyRatio; r != Unlimited && !(r >= 0 && r <= 1) {
+		return invalidConfig("Compaction.MinDirtyRatio is %v: allowed are 0 to 1%s", r, orUnlimited(true))
+	}
+	for _, g := range c.Retention.Groups {
+		if g == "" || strings.ContainsRune(g, ',') {
+			return invalidConfig("Retention.Groups has %q: a name, without a comma, is needed", g)
+		}
+	}
+	return nil
+}
+
+func orUnlimited(allowed bool) string {
+	if allowed {
+		return ", or Unlimited (-1)"
+	}
+	return ""
+}

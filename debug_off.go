@@ -1,0 +1,6 @@
+//go:build !race && !leatdebug
+
+package leat
+
+// debugSlices is explained in debug_on.go.
+const debugSlices = false

@@ -1,0 +1,5 @@
+//go:build netbsd || openbsd || dragonfly
+
+package vfs
+
+func mappable(int) bool { return false }

@@ -1,0 +1,92 @@
+package log
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/internal/vfs"
+	"github.com/leatlog/leat/segment"
+)
+
+// appendCompressed makes the whole batch before it asks for the lock: neither
+// the CRC nor the compressed records depend on the offset and the leader epoch,
+// which are patched in. Other appends go on meanwhile.
+func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, error) {
+	if err := l.refusing(); err != nil {
+		return 0, err
+	}
+	stamp := stamps{logAppend: l.cfg.LogAppendTime}
+	if f.untimed || stamp.logAppend {
+		stamp.now = time.Now().UnixMilli()
+		l.seen.Store(stamp.now)
+		f.latest = max(f.latest, stamp.now)
+	}
+	plain, packed := l.env.buffer(), l.env.buffer()
+	defer l.env.release(plain)
+	defer l.env.release(packed)
+	if cap(*plain) < f.bound {
+		*plain = make([]byte, f.bound)
+	}
+	b := (*plain)[:f.bound]
+	groups := [1][]Record{records}
+	n := encodeBatch(b, groups[:], 0, 0, f, stamp)
+
+	*packed = append((*packed)[:0], b[:codec.HeaderSize]...)
+	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], l.cfg.Compression)
+	if err != nil {
+		return 0, fmt.Errorf("compress: %w", err)
+	}
+	*packed = out
+	if len(out) > int(l.cfg.MaxBatchBytes) {
+		return 0, l.tooLarge(int64(len(out)))
+	}
+	h, err := codec.ParseHeader(out)
+	if err != nil {
+		return 0, err
+	}
+	h.Attributes |= uint16(l.cfg.Compression)
+	h.Put(out)
+	codec.Seal(out)
+
+	l.writing.Lock()
+	defer l.unlock()
+	return l.appendEncoded(out, len(records), stamp.latest(f), d)
+}
+
+// appendEncoded appends one whole batch, with its base offset and leader epoch
+// still to be set. writing is held.
+func (l *Log) appendEncoded(b []byte, count int, latest int64, d Durability) (int64, error) {
+	if err := l.refusing(); err != nil {
+		return 0, err
+	}
+	base := l.end.Load()
+	if base > math.MaxInt64-int64(count) {
+		return 0, ErrOffsetOverflow
+	}
+	codec.SetBaseOffset(b, base)
+	codec.SetLeaderEpoch(b, l.w.epoch)
+	seg, _, err := l.room(base, base+int64(count)-1, len(b), latest, nil)
+	if err != nil {
+		return 0, err
+	}
+	if err = l.copyIn(seg, b); err == nil {
+		err = seg.Commit(len(b), segment.Entry{LastOffset: base + int64(count) - 1, MaxTimestamp: latest})
+	}
+	if err != nil {
+		return 0, l.appendError(err)
+	}
+	l.publish(seg, base+int64(count), len(b), d)
+	return base, nil
+}
+
+func (l *Log) copyIn(seg *segment.Segment, b []byte) (err error) {
+	to, err := seg.Reserve(len(b))
+	if err != nil {
+		return err
+	}
+	defer vfs.Recover(seg.WriterPath(), to, &err, vfs.SetFault())
+	copy(to, b)
+	return nil
+}

@@ -1,0 +1,184 @@
+package log
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/leatlog/leat/segment"
+)
+
+// Log is one partition. All methods may be called from many goroutines.
+type Log struct {
+	env  *Env
+	dir  string
+	cfg  Config
+	scfg segment.Config
+
+	// segments is swapped whole, under writing.
+	segments atomic.Pointer[list]
+
+	// The offsets that readers and callers ask for. end is stored by the holder
+	// of writing after everything below it is in place.
+	start    atomic.Int64
+	end      atomic.Int64
+	durable  atomic.Int64
+	unstable atomic.Int64 // first offset of an unfinished transaction, or noOffset
+
+	// refuse is why appends are refused: closed, failed, damaged. closed is why
+	// reads are.
+	refuse atomic.Pointer[refusal]
+	closed atomic.Bool
+
+	writing sync.Mutex
+	// pending are the appends that came while another was at work, newest first.
+	pending  atomic.Pointer[request]
+	requests sync.Pool    // of *request
+	seen     atomic.Int64 // the clock in milliseconds, as last read
+	// w is guarded by writing.
+	w struct {
+		active  *segment.Segment
+		groups  []*request
+		records [][]Record
+		armed   bool  // the flush timer runs
+		dirty   int64 // bytes appended since it was armed
+		epoch   int32
+		rolled  time.Time // when the active segment was made, for batches without time
+	}
+	flush *time.Timer // of Written data, made when first needed
+
+	sync  syncer
+	syncs atomic.Int64
+	tail  tail
+	ahead ahead
+
+	// state is guarded by stateMu.
+	stateMu   sync.Mutex
+	epochs    Epochs
+	producers *Producers
+	snapshot  int64 // the offset of the newest snapshot file
+
+	work  sync.WaitGroup // background work that Close waits for
+	seals sealer
+	sums  sums
+	marks *Marks
+
+	clean  bool // closed in order
+	damage *segment.CorruptError
+	dense  bool // no offset is missing anywhere in it
+	report *Report
+}
+
+const noOffset = math.MaxInt64
+
+type refusal struct{ err error }
+
+// refusing is why appends are refused; nil when they are not.
+func (l *Log) refusing() error {
+	if r := l.refuse.Load(); r != nil {
+		return r.err
+	}
+	return nil
+}
+
+// fail makes the log refuse everything but reads of what is there, once. It
+// returns what appends get from now on.
+func (l *Log) fail(cause error) error {
+	r := &refusal{fmt.Errorf("%w: %s: %w", ErrFailed, l.name(), spaceError(cause))}
+	if l.refuse.CompareAndSwap(nil, r) {
+		l.env.logger.Error("partition failed", "partition", l.name(), "err", cause)
+		l.sync.wake(r.err)
+		l.tail.wakeAll()
+	}
+	return l.refusing()
+}
+
+// Failed is the error that made the log refuse appends, nil if none did.
+func (l *Log) Failed() error { return l.refusing() }
+
+// Damage is the damage that made the log refuse appends, nil if there is none.
+func (l *Log) Damage() *segment.CorruptError { return l.damage }
+
+func (l *Log) name() string { return fmt.Sprintf("%s-%d", l.cfg.Topic, l.cfg.Partition) }
+
+// Dir is the log's folder within the store.
+func (l *Log) Dir() string { return l.dir }
+
+// LogStartOffset is the offset below which nothing can be read.
+func (l *Log) LogStartOffset() int64 { return l.start.Load() }
+
+// LogEndOffset is the offset that the next record gets.
+func (l *Log) LogEndOffset() int64 { return l.end.Load() }
+
+// DurableEnd is the offset below which all is known to be on stable storage.
+func (l *Log) DurableEnd() int64 { return l.durable.Load() }
+
+// RecoveryPoint is where an unclean open begins to scan.
+func (l *Log) RecoveryPoint() int64 { return l.durable.Load() }
+
+// HighWatermark is the offset below which records are as durable as the topic
+// demands.
+func (l *Log) HighWatermark() int64 {
+	if l.cfg.Durability == Written {
+		return l.end.Load()
+	}
+	return l.durable.Load()
+}
+
+// LastStableOffset is the offset below which every transaction is decided.
+func (l *Log) LastStableOffset() int64 { return min(l.HighWatermark(), l.unstable.Load()) }
+
+// Visible is the end of what a reader of the given isolation may see.
+func (l *Log) Visible(committed bool) int64 {
+	if committed {
+		return l.LastStableOffset()
+	}
+	return l.HighWatermark()
+}
+
+// EndOffsetForEpoch is Kafka's answer to OffsetsForLeaderEpoch (KAFKA_RULES
+// 4.10): the largest known epoch not above e, and where it ended; -1, -1 when
+// it cannot be told.
+func (l *Log) EndOffsetForEpoch(e int32) (epoch int32, end int64) {
+	l.stateMu.Lock()
+	defer l.stateMu.Unlock()
+	return l.epochs.EndOffset(e, l.end.Load())
+}
+
+// LatestEpoch is the leader epoch that appends are stamped with.
+func (l *Log) LatestEpoch() int32 {
+	l.stateMu.Lock()
+	defer l.stateMu.Unlock()
+	e, ok := l.epochs.Latest()
+	if !ok {
+		return -1
+	}
+	return e.Epoch
+}
+
+// SegmentInfo describes one segment.
+type SegmentInfo struct {
+	BaseOffset int64
+	Size       int64 // bytes of batches
+}
+
+// Segments lists the segments, oldest first.
+func (l *Log) Segments() []SegmentInfo {
+	segs := l.segments.Load().segs
+	out := make([]SegmentInfo, len(segs))
+	for i, s := range segs {
+		out[i] = SegmentInfo{s.Base(), s.Size()}
+	}
+	return out
+}
+
+// Size is the number of bytes of all batches.
+func (l *Log) Size() int64 {
+	var n int64
+	for _, s := range l.segments.Load().segs {
+		n += s.Size()
+	}
+	return n
+}

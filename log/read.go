@@ -1,0 +1,284 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/index"
+	"github.com/leatlog/leat/internal/vfs"
+	"github.com/leatlog/leat/segment"
+)
+
+// Cursor walks the batches of a log, for one goroutine. It pins the segment it
+// is in, and never waits.
+type Cursor struct {
+	l      *Log
+	seg    *segment.Segment // pinned; nil before the first batch and after SeekTo
+	path   string           // of seg
+	offset int64            // the next to read
+	pos    int64            // of the batch that holds it, in seg
+	at     int64            // of the last batch given
+	inside bool             // offset may lie inside the batch at pos
+	buf    segment.Buffer
+}
+
+// NewCursor returns a cursor at offset. Whether that can be read is found out
+// by Next.
+func (l *Log) NewCursor(offset int64) *Cursor { return &Cursor{l: l, offset: offset} }
+
+// Offset is the offset that Next reads next: after a batch, the one behind it.
+func (c *Cursor) Offset() int64 { return c.offset }
+
+// SeekTo moves the cursor. What Next returned before is no longer valid.
+func (c *Cursor) SeekTo(offset int64) {
+	c.drop()
+	c.offset = offset
+}
+
+// Close lets go of the segment.
+func (c *Cursor) Close() { c.drop() }
+
+func (c *Cursor) drop() {
+	if c.seg != nil {
+		c.seg.Unpin()
+		c.seg = nil
+	}
+}
+
+// Segment is the pinned segment of the last batch. Repin keeps the batch
+// readable beyond the next call of Next, if Mapped says that it is its bytes.
+func (c *Cursor) Segment() *segment.Segment { return c.seg }
+
+// Mapped reports whether the last batch lies in a map, not in the cursor.
+func (c *Cursor) Mapped() bool { return c.seg != nil && c.seg.Mapped() }
+
+// Position says where the last batch lies, for errors.
+func (c *Cursor) Position() (path string, pos int64) {
+	if c.seg == nil {
+		return c.l.env.fsys.Path(c.l.dir), 0
+	}
+	return c.seg.Path(), c.at
+}
+
+// Next returns the batch that holds the cursor's offset and moves behind it, if
+// all of it lies below limit; ErrWait if not. Its CRC and header are checked.
+//
+// The batch is read-only. It lives until the next call of Next, SeekTo or Close,
+// or, in a map, as long as its segment is pinned.
+//
+// Errors: ErrClosed; an *OffsetError when the offset lies below the log's start
+// or beyond its end; a *CorruptError where stored data is damaged: the cursor
+// stays, and SeekTo leads around it.
+func (c *Cursor) Next(limit int64) (b codec.Batch, err error) {
+	l := c.l
+	if l.closed.Load() {
+		return nil, ErrClosed
+	}
+	if c.offset < l.start.Load() {
+		return nil, l.outOfRange(c.offset)
+	}
+	if c.offset >= limit {
+		if c.offset > l.end.Load() {
+			return nil, l.outOfRange(c.offset)
+		}
+		return nil, ErrWait
+	}
+	for {
+		if c.seg == nil {
+			if err := c.locate(); err != nil {
+				return nil, err
+			}
+		} else if c.pos >= c.seg.Size() {
+			if err := c.step(); err != nil {
+				return nil, err
+			}
+		}
+		b, err = c.read(limit)
+		if err == nil {
+			return b, nil
+		}
+		if err != io.EOF {
+			return nil, c.faulty(err)
+		}
+	}
+}
+
+// read gives the batch at the cursor's position, io.EOF at the segment's end. A
+// fault of the map, which is a disk that cannot be read or a file cut by
+// somebody else, is an error.
+func (c *Cursor) read(limit int64) (b codec.Batch, err error) {
+	defer vfs.Recover(c.path, c.seg.Data(), &err, vfs.SetFault())
+	for {
+		if b, err = c.seg.BatchAt(c.pos, c.offset, &c.buf); err != nil {
+			return nil, err
+		}
+		if err := c.check(b); err != nil {
+			return nil, err
+		}
+		next := b.NextOffset()
+		if next <= c.offset { // a search stops at the batch, but for an emptied segment's
+			c.pos += int64(len(b))
+			continue
+		}
+		if next > limit {
+			return nil, ErrWait
+		}
+		c.at = c.pos
+		c.pos += int64(len(b))
+		c.offset = next
+		c.inside = false
+		return b, nil
+	}
+}
+
+// faulty gives a memory fault its place in the log.
+func (c *Cursor) faulty(err error) error {
+	var f *vfs.FaultError
+	if err != nil && errors.As(err, &f) {
+		return c.corrupt(err)
+	}
+	return err
+}
+
+// enter goes to a pinned segment.
+func (c *Cursor) enter(s *segment.Segment, inside bool) {
+	c.seg, c.path, c.pos, c.inside = s, s.Path(), 0, inside
+}
+
+// check verifies a batch: its CRC, its header, and that its offsets are those
+// that belong here, which the CRC does not cover.
+func (c *Cursor) check(b codec.Batch) error {
+	if err := b.Check(); err != nil {
+		var m *codec.MagicError
+		if errors.As(err, &m) {
+			return fmt.Errorf("%w: %s at position %d: %w", ErrUnsupported, c.seg.Path(), c.pos, err)
+		}
+		return c.corrupt(err)
+	}
+	base := b.BaseOffset()
+	switch {
+	case base > c.offset && c.l.dense:
+		return c.corrupt(fmt.Errorf("batch begins at offset %d: offsets from %d on are missing", base, c.offset))
+	case base < c.offset && !c.inside:
+		return c.corrupt(fmt.Errorf("batch begins at offset %d where %d is next", base, c.offset))
+	}
+	return nil
+}
+
+func (c *Cursor) corrupt(err error) error {
+	return &segment.CorruptError{Path: c.seg.Path(), Position: c.pos, Offset: c.offset, Err: err}
+}
+
+// locate pins the segment of the cursor's offset and finds the batch in it.
+func (c *Cursor) locate() error {
+	l := c.l
+	for {
+		list := l.segments.Load()
+		i := list.find(c.offset)
+		if i < 0 {
+			// Below the first segment: retention has been here, or a hole from
+			// the start of a sparse log.
+			if c.offset >= l.start.Load() && !l.dense {
+				i = 0
+			} else {
+				return l.outOfRange(c.offset)
+			}
+		}
+		seg := list.segs[i]
+		if err := seg.Pin(); err != nil {
+			if again, err2 := l.vanished(list, err); !again {
+				return err2
+			}
+			continue
+		}
+		c.enter(seg, true)
+		pos, err := c.find(c.offset)
+		if err != nil {
+			err = c.faulty(err)
+			c.drop()
+			return err
+		}
+		c.pos = pos
+		if pos >= seg.Size() {
+			return c.step()
+		}
+		return nil
+	}
+}
+
+func (c *Cursor) find(offset int64) (pos int64, err error) {
+	defer vfs.Recover(c.path, c.seg.Data(), &err, vfs.SetFault())
+	return c.seg.Find(offset, &c.buf)
+}
+
+// step goes from the end of a segment to the next one.
+func (c *Cursor) step() error {
+	l := c.l
+	for {
+		list := l.segments.Load()
+		i := list.find(c.seg.Base()) + 1
+		if i >= len(list.segs) {
+			if c.pos < c.seg.Size() {
+				return nil // it has grown since
+			}
+			// The offset lies below the limit, and nothing is there.
+			return c.corrupt(fmt.Errorf("the log ends here, and should reach offset %d", l.end.Load()))
+		}
+		next := list.segs[i]
+		if c.pos < c.seg.Size() {
+			return nil // it grew before it was rolled
+		}
+		if next.Base() > c.offset && l.dense {
+			return c.corrupt(fmt.Errorf("the next segment begins at offset %d: offsets from %d on are missing", next.Base(), c.offset))
+		}
+		if err := next.Pin(); err != nil {
+			if again, err2 := l.vanished(list, err); !again {
+				return err2
+			}
+			continue
+		}
+		c.seg.Unpin()
+		c.enter(next, false)
+		if next.Size() > 0 {
+			return nil
+		}
+	}
+}
+
+// vanished tells what a segment that cannot be pinned means: the log was closed,
+// retention took it and the list has changed, or it is an error.
+func (l *Log) vanished(seen *list, err error) (again bool, _ error) {
+	switch {
+	case !errors.Is(err, segment.ErrClosed):
+		return false, err
+	case l.closed.Load():
+		return false, ErrClosed
+	case l.segments.Load() != seen:
+		return true, nil
+	}
+	return false, err
+}
+
+func (l *Log) outOfRange(offset int64) error {
+	return &OffsetError{Topic: l.cfg.Topic, Partition: l.cfg.Partition, Offset: offset,
+		Start: l.start.Load(), End: l.HighWatermark()}
+}
+
+// AbortedTxns appends the aborted transactions that offsets from from up to and
+// without upto may belong to (KAFKA_RULES 4.9). There may be more than needed.
+func (l *Log) AbortedTxns(from, upto int64, dst []index.AbortedTxn) ([]index.AbortedTxn, error) {
+	list := l.segments.Load()
+	for i := max(list.find(from), 0); i < len(list.segs); i++ {
+		t, err := list.segs[i].Txns()
+		if err != nil {
+			return dst, err
+		}
+		var done bool
+		if dst, done = t.Collect(from, upto, dst); done {
+			break
+		}
+	}
+	return dst, nil
+}

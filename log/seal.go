@@ -1,0 +1,121 @@
+package log
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/leatlog/leat/segment"
+)
+
+// sealer finishes the segments that were rolled: index files, the exact size,
+// the producer snapshot and the checksums, all synced. It works in the
+// background; a partition that is idle has none.
+type sealer struct {
+	sync.Mutex
+	queue   []*sealing
+	running bool
+	names   bool // the folder has names that no sync has covered
+}
+
+// sealing is one rolled segment.
+type sealing struct {
+	seg      *segment.Segment
+	next     int64  // the base offset behind it
+	snapshot []byte // the producer state at next
+	synced   bool   // its batches are durable
+}
+
+// add takes over a segment that has just been rolled. writing is held.
+func (s *sealer) add(l *Log, old *segment.Segment, next int64) {
+	j := &sealing{seg: old, next: next, snapshot: l.encodeSnapshot()}
+	s.Lock()
+	defer s.Unlock()
+	s.queue = append(s.queue, j)
+	s.names = true
+	if !s.running {
+		s.running = true
+		l.work.Go(func() { s.run(l) })
+	}
+}
+
+// unsynced are the rolled segments whose batches may not be durable, and whether
+// the folder has to be synced. The caller does both, or says that it could not.
+func (s *sealer) unsynced() (segs []*segment.Segment, names bool) {
+	s.Lock()
+	defer s.Unlock()
+	for _, j := range s.queue {
+		if !j.synced {
+			segs = append(segs, j.seg)
+		}
+	}
+	names, s.names = s.names, false
+	return segs, names
+}
+
+// renamed says that there are new names in the folder.
+func (s *sealer) renamed() {
+	s.Lock()
+	s.names = true
+	s.Unlock()
+}
+
+func (s *sealer) synced(segs []*segment.Segment) {
+	if len(segs) == 0 {
+		return
+	}
+	s.Lock()
+	defer s.Unlock()
+	for _, j := range s.queue {
+		for _, g := range segs {
+			if j.seg == g {
+				j.synced = true
+			}
+		}
+	}
+}
+
+// run seals until the queue is empty. What fails for want of space is tried
+// again at the next roll and when the log is closed: the indexes are in memory
+// until then, and rebuilt by recovery if it comes to that.
+func (s *sealer) run(l *Log) {
+	for {
+		s.Lock()
+		if len(s.queue) == 0 {
+			s.running = false
+			s.Unlock()
+			return
+		}
+		j := s.queue[0]
+		s.Unlock()
+		if err := l.seal(j); err != nil {
+			s.Lock()
+			s.running = false
+			s.Unlock()
+			var e *segment.SyncError
+			if errors.As(err, &e) {
+				l.fail(err)
+				return
+			}
+			l.env.logger.Warn("segment not sealed yet", "path", j.seg.Path(), "err", err)
+			return
+		}
+		s.Lock()
+		s.queue = s.queue[1:]
+		s.Unlock()
+	}
+}
+
+// seal does one segment. All before it are sealed, so everything below its end
+// is durable when it is done.
+func (l *Log) seal(j *sealing) error {
+	sums, err := j.seg.Seal(true)
+	if err != nil {
+		return err
+	}
+	if err := l.writeSnapshot(j.next, j.snapshot); err != nil { // syncs the folder too
+		return err
+	}
+	l.sums.add(l, sums)
+	l.advance(j.next)
+	return nil
+}

@@ -1,0 +1,256 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/leatlog/leat/segment"
+)
+
+// syncer is the group commit of one log: at most one sync runs at a time, and
+// all that arrive meanwhile share the next.
+//
+// The first to come syncs on its own goroutine, so an idle log adds nothing to
+// the disk's time. If others have gathered when it is done, it hands them to a
+// background goroutine, which goes on until nobody waits.
+type syncer struct {
+	sync.Mutex
+	busy    bool
+	waiters []*syncWaiter
+	spare   []*syncWaiter
+	// idle is closed when a busy syncer has become idle; made by who waits.
+	idle chan struct{}
+	pool sync.Pool // of *syncWaiter
+}
+
+type syncWaiter struct {
+	offset int64
+	done   chan error
+}
+
+// Sync waits until all that was appended before it is on stable storage.
+func (l *Log) Sync(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if l.closed.Load() {
+		return ErrClosed
+	}
+	return l.waitDurable(ctx, l.end.Load())
+}
+
+// waitDurable returns when everything below offset, which was appended, is on
+// stable storage. When ctx ends first the records may become durable all the
+// same.
+func (l *Log) waitDurable(ctx context.Context, offset int64) error {
+	if l.durable.Load() >= offset {
+		return nil
+	}
+	s := &l.sync
+	s.Lock()
+	if l.durable.Load() >= offset {
+		s.Unlock()
+		return nil
+	}
+	if err := l.refusing(); err != nil {
+		s.Unlock()
+		return err
+	}
+	if !s.busy {
+		s.busy = true
+		s.Unlock()
+		return l.syncOnce(false)
+	}
+	w, ok := s.pool.Get().(*syncWaiter)
+	if !ok {
+		w = &syncWaiter{done: make(chan error, 1)}
+	}
+	w.offset = offset
+	s.waiters = append(s.waiters, w)
+	s.Unlock()
+
+	if ctx.Done() == nil {
+		err := <-w.done
+		s.pool.Put(w)
+		return err
+	}
+	select {
+	case err := <-w.done:
+		s.pool.Put(w)
+		return err
+	case <-ctx.Done():
+		return ctx.Err() // w is left to the sync, and to the collector
+	}
+}
+
+// syncOnce syncs what has been published so far and wakes those it covers. The
+// caller has set busy; it is cleared, or passed on to a background goroutine
+// when others wait. background says that the caller is that goroutine: then it
+// returns with busy still set, unless nobody waits.
+func (l *Log) syncOnce(background bool) error {
+	target := l.end.Load()
+	err := l.syncData()
+	s := &l.sync
+	if err != nil {
+		err = l.fail(err)
+		s.wake(err)
+		s.Lock()
+		l.becomeIdle()
+		s.Unlock()
+		return err
+	}
+	l.advance(target)
+
+	s.Lock()
+	kept, wake := s.waiters[:0], s.spare[:0]
+	for _, w := range s.waiters {
+		if w.offset <= target {
+			wake = append(wake, w)
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	clear(s.waiters[len(kept):])
+	s.waiters = kept
+	s.spare = nil
+	more := len(kept) > 0
+	if !more {
+		l.becomeIdle()
+	}
+	s.Unlock()
+	if more && !background {
+		l.env.Go(l.syncLoop)
+	}
+	for _, w := range wake {
+		w.done <- nil
+	}
+	s.Lock()
+	clear(wake)
+	s.spare = wake[:0]
+	s.Unlock()
+	if background && !more {
+		return errIdle
+	}
+	return nil
+}
+
+var errIdle = errors.New("nobody waits")
+
+func (l *Log) syncLoop() {
+	for l.syncOnce(true) == nil {
+	}
+}
+
+// becomeIdle is called with the syncer locked.
+func (l *Log) becomeIdle() {
+	l.sync.busy = false
+	if l.sync.idle != nil {
+		close(l.sync.idle)
+		l.sync.idle = nil
+	}
+}
+
+// acquire makes the caller the one that syncs, waiting for another to finish.
+func (s *syncer) acquire() {
+	for {
+		s.Lock()
+		if !s.busy {
+			s.busy = true
+			s.Unlock()
+			return
+		}
+		if s.idle == nil {
+			s.idle = make(chan struct{})
+		}
+		idle := s.idle
+		s.Unlock()
+		<-idle
+	}
+}
+
+// wake gives every waiter err: the log has failed or was closed.
+func (s *syncer) wake(err error) {
+	s.Lock()
+	all := s.waiters
+	s.waiters = nil
+	s.Unlock()
+	for _, w := range all {
+		w.done <- err
+	}
+}
+
+// syncData makes everything appended so far durable: the segments that were
+// rolled and not sealed yet, the active one, and their names.
+func (l *Log) syncData() error {
+	active := l.segments.Load().active() // before the look at what was rolled
+	segs, names := l.seals.unsynced()
+	for _, s := range segs {
+		if err := s.Sync(); err != nil && !errors.Is(err, segment.ErrClosed) {
+			return err
+		}
+	}
+	l.syncs.Add(1)
+	if err := active.Sync(); err != nil && !errors.Is(err, segment.ErrClosed) {
+		return err
+	}
+	if names {
+		if err := l.env.fsys.SyncDir(l.dir); err != nil {
+			l.seals.renamed()
+			return err
+		}
+	}
+	l.seals.synced(segs)
+	return nil
+}
+
+// Syncs counts the syncs of the log, each of which may have served many appends.
+func (l *Log) Syncs() int64 { return l.syncs.Load() }
+
+// advance publishes a new durable end.
+func (l *Log) advance(to int64) {
+	l.sync.Lock()
+	if to > l.durable.Load() {
+		l.durable.Store(to)
+		l.marks.store(markDurable, to)
+		if l.cfg.Durability != Written {
+			l.marks.store(markWatermark, to)
+		}
+	}
+	l.sync.Unlock()
+	if l.cfg.Durability != Written {
+		l.tail.notify(l)
+	}
+}
+
+// flushLater arms the timer that syncs Written data. writing is held.
+func (l *Log) flushLater(n int) {
+	l.w.dirty += int64(n)
+	if l.cfg.FlushBytes > 0 && l.w.dirty >= l.cfg.FlushBytes {
+		l.w.dirty = 0
+		l.env.Go(l.flushNow)
+		return
+	}
+	if l.w.armed || l.cfg.FlushInterval < 0 {
+		return
+	}
+	l.w.armed = true
+	if l.flush == nil {
+		l.flush = time.AfterFunc(l.cfg.FlushInterval, l.flushTimer)
+		return
+	}
+	l.flush.Reset(l.cfg.FlushInterval)
+}
+
+func (l *Log) flushTimer() {
+	l.writing.Lock()
+	l.w.armed, l.w.dirty = false, 0
+	l.unlock()
+	if !l.closed.Load() {
+		l.flushNow()
+	}
+}
+
+// flushNow syncs what is written. Its error has failed the log already.
+func (l *Log) flushNow() { _ = l.waitDurable(context.Background(), l.end.Load()) }

@@ -1,0 +1,303 @@
+package leat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+
+	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/log"
+)
+
+// Isolation says which records of transactions a reader sees.
+type Isolation uint8
+
+const (
+	// ReadCommitted, the default, leaves out records of aborted transactions, and
+	// waits for transactions to be decided.
+	ReadCommitted Isolation = iota
+	// ReadUncommitted gives all records as soon as they are durable.
+	ReadUncommitted
+)
+
+func (i Isolation) String() string {
+	switch i {
+	case ReadCommitted:
+		return "read_committed"
+	case ReadUncommitted:
+		return "read_uncommitted"
+	}
+	return fmt.Sprintf("Isolation(%d)", uint8(i))
+}
+
+// ReaderOptions say what a reader reads. The zero value begins at the earliest
+// record and follows the log for ever.
+type ReaderOptions struct {
+	From      Start
+	Until     int64 // stop before this offset; 0: never
+	UntilEnd  bool  // stop at the end as of now
+	Isolation Isolation
+}
+
+// Reader walks one partition, for one goroutine, and keeps one batch readable at
+// a time. It costs nobody anything: not the writer, not retention, not other
+// readers. Close it when done.
+type Reader struct {
+	p         *Partition
+	log       *log.Log
+	cur       *log.Cursor
+	wait      *log.Waiter
+	committed bool
+	untilEnd  bool
+	until     int64
+
+	offset int64 // the next to read
+	asked  int64 // where it was last set to: records below it are left out
+	limit  int64 // what could be seen when last looked
+	epoch  int32 // leader epoch of the last batch, -1 before
+
+	batch   *Batch // the last one given
+	aborted abortedTxns
+	moves   int // counts SeekTo, for a loop that it happens in
+	closed  bool
+}
+
+// Reader returns a reader of the partition. *OffsetError: From is an offset that
+// is not there, see At.
+func (p *Partition) Reader(o ReaderOptions) (*Reader, error) {
+	l, err := p.use()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.topic.usable(); err != nil {
+		return nil, err
+	}
+	if o.Isolation > ReadUncommitted {
+		return nil, invalidConfig("ReaderOptions.Isolation is %v", o.Isolation)
+	}
+	if o.Until < 0 {
+		return nil, invalidConfig("ReaderOptions.Until is %d: it must not be negative", o.Until)
+	}
+	r := &Reader{p: p, log: l, wait: log.NewWaiter(), committed: o.Isolation == ReadCommitted, until: math.MaxInt64, epoch: -1}
+	if o.Until > 0 {
+		r.until = o.Until
+	}
+	r.limit = l.Visible(r.committed)
+	if o.UntilEnd {
+		r.until, r.untilEnd = min(r.until, r.limit), true
+	}
+	if r.offset, err = p.resolve(o.From, l, r.committed); err != nil {
+		return nil, err
+	}
+	r.asked = r.offset
+	r.cur = l.NewCursor(r.offset)
+	r.batch = r.newBatch()
+	return r, nil
+}
+
+func (r *Reader) newBatch() *Batch {
+	return &Batch{topic: r.p.topic.name, partition: r.p.id, coders: r.p.topic.store.env.Coders()}
+}
+
+// Next returns the next batch, waiting for one if it has to. The batch is valid
+// until the next call; Batch.Retain keeps it. A batch that a position lies inside
+// is given whole, and so is the last one below Until; Batch.Records leaves out
+// the records outside.
+//
+// io.EOF: Until, or with UntilEnd the end, is reached. Other errors leave the
+// reader where it was: ctx's; *OffsetError, when the log no longer has the
+// position, *CorruptError, when the data there is damaged (SeekTo leads around
+// both); ErrFailed, when the partition has failed while the reader waited;
+// ErrUnknownTopic, when the topic was deleted; ErrClosed. After ErrClosed and
+// ErrUnknownTopic the last batch stays readable until the reader is closed.
+func (r *Reader) Next(ctx context.Context) (*Batch, error) {
+	if r.closed {
+		return nil, ErrClosed
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if r.offset >= r.until {
+			r.batch.Release()
+			return nil, io.EOF
+		}
+		if r.cur.Offset() != r.offset {
+			if err := r.p.topic.usable(); err != nil {
+				return nil, err // with the last batch still there
+			}
+			r.batch.Release()
+			r.cur.SeekTo(r.offset)
+		}
+		raw, err := r.cur.Next(r.limit)
+		if err == nil {
+			var ok bool
+			if ok, err = r.take(raw); ok {
+				return r.batch, nil
+			}
+		} else if err == log.ErrWait {
+			err = r.more(ctx)
+		}
+		if err != nil {
+			if err = r.recover(ctx, err); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// take makes a batch of what the cursor found, unless it is not for the caller.
+func (r *Reader) take(raw codec.Batch) (ok bool, err error) {
+	r.batch.Release() // the cursor has moved: its bytes are gone
+	if raw.BaseOffset() >= r.until {
+		r.offset = r.until
+		return false, nil
+	}
+	if r.committed && raw.IsTransactional() && !raw.IsControl() {
+		aborted, err := r.aborted.contains(r.log, raw)
+		if err != nil {
+			return false, err // offset stays: the cursor is set back by the next call
+		}
+		if aborted {
+			r.offset = raw.NextOffset()
+			return false, nil
+		}
+	}
+	r.offset, r.epoch = raw.NextOffset(), raw.LeaderEpoch()
+	if raw.IsControl() || raw.RecordCount() == 0 {
+		return false, nil
+	}
+	b := r.batch
+	if debugSlices {
+		// A batch that is kept must not become the next one.
+		b = r.newBatch()
+		raw = append(make(codec.Batch, 0, len(raw)), raw...)
+		r.batch = b
+	}
+	b.raw, b.cur, b.from, b.until = raw, r.cur, r.asked, r.until
+	return true, nil
+}
+
+// more looks whether there is more to see than before, and waits for it if not.
+func (r *Reader) more(ctx context.Context) error {
+	if limit := r.log.Visible(r.committed); limit > r.limit {
+		r.limit = limit
+		return nil
+	}
+	if r.untilEnd && r.limit >= r.until {
+		r.offset = r.until // nothing below it is left
+		return nil
+	}
+	if err := r.log.Wait(ctx, r.wait, max(r.offset, r.limit), r.committed); err != nil {
+		return err
+	}
+	r.limit = r.log.Visible(r.committed)
+	return nil
+}
+
+// recover goes on in the log that has taken the place of a failed one, after
+// Partition.Reopen. Other errors are the caller's.
+func (r *Reader) recover(ctx context.Context, err error) error {
+	if !errors.Is(err, ErrClosed) {
+		return err
+	}
+	// Wait for a Reopen that is under way.
+	select {
+	case r.p.opening <- struct{}{}:
+		<-r.p.opening
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	l := r.p.log.Load()
+	if uerr := r.p.topic.usable(); uerr != nil || l == r.log {
+		return r.p.fail(err)
+	}
+	r.batch.Release()
+	r.cur.Close()
+	r.log, r.cur, r.wait = l, l.NewCursor(r.offset), log.NewWaiter()
+	r.limit, r.aborted = l.Visible(r.committed), abortedTxns{}
+	// What was read may not have survived: then the epoch that it was written in
+	// ended before, and what is there now under these offsets are other records
+	// (KIP-320).
+	if r.epoch >= 0 {
+		if _, end := l.EndOffsetForEpoch(r.epoch); end >= 0 && end < r.offset {
+			return &OffsetError{Topic: r.p.topic.name, Partition: r.p.id, Offset: r.offset, Start: l.LogStartOffset(), End: end}
+		}
+	}
+	return nil
+}
+
+// Records yields record after record, as Next gives batches: waiting for more,
+// and ending at Until or the end. Each lives for one turn of the loop;
+// Record.Clone keeps it. An error ends the loop. After a loop that was left, the
+// reader stands behind the last record that it gave.
+func (r *Reader) Records(ctx context.Context) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) { r.each(ctx, yield) }
+}
+
+func (r *Reader) each(ctx context.Context, yield func(*Record, error) bool) {
+	for {
+		b, err := r.Next(ctx)
+		if err != nil {
+			if err != io.EOF {
+				yield(nil, err)
+			}
+			return
+		}
+		next, moves := r.offset, r.moves
+		r.offset = b.BaseOffset() // in case the first record cannot be read
+		r.offset = max(r.offset, r.asked)
+		all := b.each(func(rec *Record, err error) bool {
+			if err != nil {
+				yield(nil, err)
+				return false
+			}
+			r.offset = rec.Offset + 1
+			r.asked = r.offset
+			return yield(rec, nil) && r.moves == moves
+		})
+		if r.moves != moves {
+			continue
+		}
+		if !all {
+			return
+		}
+		r.offset, r.asked = next, next
+	}
+}
+
+// SeekTo moves the reader, also inside a loop over Records. The batch it gave
+// last is no longer valid. *OffsetError: the offset is below the log start offset
+// or beyond the log end offset.
+func (r *Reader) SeekTo(offset int64) error {
+	if r.closed {
+		return ErrClosed
+	}
+	if err := r.p.topic.usable(); err != nil {
+		return err
+	}
+	if err := r.p.checkRange(r.log, offset); err != nil {
+		return err
+	}
+	r.batch.Release()
+	r.offset, r.asked = offset, offset
+	r.moves++
+	return nil
+}
+
+// Offset is where the reader stands: the offset to be read next.
+func (r *Reader) Offset() int64 { return r.offset }
+
+// Close ends the life of the last batch and lets go of the log. A second Close
+// does nothing.
+func (r *Reader) Close() error {
+	if !r.closed {
+		r.closed = true
+		r.batch.Release()
+		r.cur.Close()
+	}
+	return nil
+}

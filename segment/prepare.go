@@ -1,0 +1,71 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/leatlog/leat/internal/vfs"
+)
+
+// PreparedName is the file that a segment is made in ahead of its time. One that
+// is found at an open is left of a crash, and removed.
+const PreparedName = "next.segment"
+
+// Prepared is a segment made before its base offset is known: allocated, mapped
+// and faulted in, so that the roll is a rename.
+type Prepared struct {
+	fsys vfs.FS
+	maps *Maps
+	dir  string
+	cfg  Config
+	w    *writer
+}
+
+// Prepare makes the file and the first ahead bytes of its road.
+func Prepare(fsys vfs.FS, maps *Maps, dir string, c Config, ahead int64) (*Prepared, error) {
+	name := Join(dir, PreparedName)
+	f, err := fsys.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	s := Open(fsys, maps, dir, 0, 0, c)
+	p := &Prepared{fsys: fsys, maps: maps, dir: dir, cfg: c, w: s.newWriter(f, 0)}
+	end := min(ahead, p.w.limit)
+	if err = p.w.grow(end); err == nil {
+		err = s.mapWriter(p.w)
+	}
+	if err == nil && p.w.m == nil {
+		err = vfs.ErrNotSupported
+	}
+	if err != nil {
+		p.Discard()
+		return nil, err
+	}
+	_ = p.w.m.Populate(0, int(end), true)
+	p.w.populated.Store(end)
+	return p, nil
+}
+
+// Become gives the file its name and makes it an active segment.
+func (p *Prepared) Become(base int64) (*Segment, error) {
+	s := Open(p.fsys, p.maps, p.dir, base, 0, p.cfg)
+	name := s.name(LogSuffix)
+	if _, err := p.fsys.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("segment %d: %w", base, errors.Join(fs.ErrExist, err))
+	}
+	if err := p.fsys.Rename(Join(p.dir, PreparedName), name); err != nil {
+		return nil, fmt.Errorf("segment %d: %w", base, err)
+	}
+	p.w.rebase(base, p.cfg)
+	p.w.path = s.Path()
+	s.mu.writer = p.w
+	s.maxTime.Store(-1)
+	return s, nil
+}
+
+// Discard gives the file up.
+func (p *Prepared) Discard() {
+	_ = p.w.close()
+	_ = p.fsys.Remove(Join(p.dir, PreparedName))
+}

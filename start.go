@@ -1,0 +1,86 @@
+package leat
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/leatlog/leat/log"
+)
+
+// Start is a place to begin reading. The zero value is Earliest.
+type Start struct {
+	kind startKind
+	n    int64
+	time time.Time
+}
+
+type startKind uint8
+
+const (
+	startEarliest startKind = iota
+	startLatest
+	startAt
+	startTime
+	startLastN
+)
+
+var (
+	// Earliest is the log start offset.
+	Earliest = Start{}
+	// Latest is the end of what the isolation level lets one see.
+	Latest = Start{kind: startLatest}
+)
+
+// At is an offset. It may be the log end offset, to wait for what comes; below
+// the log start offset or beyond the log end offset is an *OffsetError.
+func At(offset int64) Start { return Start{kind: startAt, n: offset} }
+
+// AtTime is the first record with a timestamp of t or later, or Latest if there
+// is none.
+func AtTime(t time.Time) Start { return Start{kind: startTime, time: t} }
+
+// LastN is n offsets before Latest, or Earliest if there are not as many. Where
+// offsets are missing (compaction, transaction markers, aborted transactions),
+// that is fewer records.
+func LastN(n int64) Start { return Start{kind: startLastN, n: n} }
+
+func (s Start) String() string {
+	switch s.kind {
+	case startLatest:
+		return "latest"
+	case startAt:
+		return fmt.Sprintf("offset %d", s.n)
+	case startTime:
+		return "time " + s.time.Format(time.RFC3339Nano)
+	case startLastN:
+		return fmt.Sprintf("last %d", s.n)
+	}
+	return "earliest"
+}
+
+// resolve is the offset that s means now.
+func (p *Partition) resolve(s Start, l *log.Log, committed bool) (int64, error) {
+	switch s.kind {
+	case startLatest:
+		return l.Visible(committed), nil
+	case startAt:
+		return s.n, p.checkRange(l, s.n)
+	case startTime:
+		return p.offsetForTime(l, s.time, l.Visible(committed))
+	case startLastN:
+		if s.n < 0 {
+			return 0, invalidConfig("LastN is %d: it must not be negative", s.n)
+		}
+		end := l.Visible(committed)
+		return max(end-min(s.n, end), l.LogStartOffset()), nil
+	}
+	return l.LogStartOffset(), nil
+}
+
+func (p *Partition) checkRange(l *log.Log, offset int64) error {
+	start, end := l.LogStartOffset(), l.LogEndOffset()
+	if offset < start || offset > end {
+		return &OffsetError{Topic: p.topic.name, Partition: p.id, Offset: offset, Start: start, End: end}
+	}
+	return nil
+}
