@@ -37,6 +37,13 @@ func (s *Store) openCatalog(folders map[string][]int32) error {
 	}.withDefaults(TopicConfig{})}
 	folder := folderName(metadataTopic, 0)
 	if !slices.Contains(folders[metadataTopic], 0) {
+		// Somebody may have removed it: what is known of the old one must be gone
+		// before there is a new one.
+		s.found.keep(func(tp log.TopicPartition) bool { return tp.Topic != metadataTopic })
+		s.state.release(lineKey(metadataID, 0))
+		if err := s.checkpoint(); err != nil {
+			return err
+		}
 		if err := s.makeFolders(t); err != nil {
 			return err
 		}
@@ -252,21 +259,20 @@ func (s *Store) openState(t *Topic, id int32) log.OpenState {
 }
 
 // checkFolder compares partition.metadata with the topic: a folder of another
-// topic of the same name must not be taken for this one's.
+// topic of the same name must not be taken for this one's. A file that is missing
+// or says nothing is made again.
 func (s *Store) checkFolder(t *Topic, folder string) error {
 	name := folder + "/" + partitionMetadata
 	b, err := readSmall(s.fsys, name)
-	var id TopicID
-	if err == nil && b != nil {
-		id, err = parsePartitionMetadata(b)
+	if err != nil {
+		return fmt.Errorf("leat: open %s: %w", folder, err)
 	}
-	switch {
-	case err != nil:
-		return &CorruptError{Path: s.fsys.Path(name), Offset: -1, Err: err}
-	case b == nil && t.adopted:
+	if b == nil && t.adopted {
 		return nil // brokers before topic ids made none
-	case b == nil:
-		s.logger.Warn("file made again", "file", s.fsys.Path(name))
+	}
+	switch id, err := parsePartitionMetadata(b); {
+	case err != nil:
+		s.logger.Warn("file made again", "file", s.fsys.Path(name), "err", err)
 		return log.WriteFile(s.fsys, name, formatPartitionMetadata(t.id))
 	case id != t.id:
 		return &CorruptError{Path: s.fsys.Path(name), Offset: -1,

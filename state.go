@@ -60,7 +60,7 @@ const (
 	// allocating, so there it is less.
 	stateMin    = 4096
 	stateMax    = 64 << 20
-	stateMaxMem = 1 << 20
+	stateMaxMem = 256 << 10
 )
 
 // The words of the header.

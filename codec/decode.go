@@ -120,7 +120,7 @@ func (d *Decoder) Next(r *Record) error {
 		n = v
 	}
 	delta := int64(offsetDelta >> 1)
-	if n >= end || delta < d.nextDelta || delta > d.lastDelta {
+	if delta < d.nextDelta || delta > d.lastDelta {
 		return d.slow(r)
 	}
 	var headers []RecordHeader

@@ -70,7 +70,7 @@ func TestDecoderRefuses(t *testing.T) {
 		{"bytes behind", 1, raw(rec(attr, 0, 0, -1, -1, 0), "xy"), 68, "2 bytes behind the last record"},
 		{"a record too many", 1, raw(rec(attr, 0, 0, -1, -1, 0), rec(attr, 0, 1, -1, -1, 0)), 68, "7 bytes behind the last record"},
 		{"a record too few", 3, raw(rec(attr, 0, 0, -1, 10, "0123456789", 0), rec(attr, 0, 1, -1, -1, 0)), 61 + 24, "record length runs past the end"},
-		{"length of five bytes", 1, raw(over[:4], "abc"), 61, "record length -268435456 with 2 bytes left"},
+		{"length of five bytes", 1, raw(over[:4], "abc"), 61, "record length -268435456 with"},
 		{"length overlong", 1, raw(over), 61, "record length has more than 5 bytes"},
 		{"length negative", 1, raw(-1, attr, 0, 0, -1, -1, 0), 61, "record length -1"},
 		{"length of the least int32", 1, raw(math.MinInt32, "abcdefgh"), 61, "record length -2147483648"},
@@ -103,7 +103,7 @@ func TestDecoderRefuses(t *testing.T) {
 		{"header value length -2", 1, rec(attr, 0, 0, -1, -1, 1, 1, "k", -2), 70, "header value length -2"},
 		{"header value cut", 1, rec(attr, 0, 0, -1, -1, 1, 1, "k", 2, "v"), 70, "header value length 2 with 1 bytes left"},
 		{"header too many", 1, rec(attr, 0, 0, -1, -1, 1, 0, -1, 0, -1), 70, "2 bytes behind the end of the record"},
-		{"key length odd", 1, rec(attr, 0, 0, -4, "kkkkk", 0, 0), 65, "key length -4"},
+		{"key length odd", 1, rec(attr, 0, 0, -4, "kkk", 0, 0), 65, "key length -4"},
 		{"key ends the record", 1, rec(attr, 0, 0, 6, "kkkkkk", 0), 73, "header count runs past"},
 		{"value ends the record", 1, rec(attr, 0, 0, -1, 6, "vvvvvv"), 73, "header count runs past"},
 		{"value length odd", 1, rec(attr, 0, 0, -1, -4, "vvv", 0), 66, "value length -4"},
@@ -329,7 +329,10 @@ func TestDecodeDoesNotAllocate(t *testing.T) {
 		}
 		dst, _ = d.DecodeAll(b, b.Payload(), dst)
 	}))
-	require.Less(t, cap(d.headers), 1000, "headers of past batches are kept")
+	for range 5 {
+		dst, _ = d.DecodeAll(b, b.Payload(), dst)
+	}
+	require.Len(t, d.headers, 2*66, "headers of past batches are kept")
 	marker := Batch(AppendMarker(nil, Header{}, true, 1))
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		if _, ok, err := DecodeControl(marker); !ok || err != nil {

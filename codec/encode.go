@@ -61,8 +61,8 @@ func clampSize(n int64) int {
 }
 
 // PutRecord writes one record at the beginning of dst and returns its size.
-// dst must have at least RecordSize bytes for the same arguments; bytes behind
-// the record are not touched.
+// dst must have at least RecordSize bytes for the same arguments, or it panics;
+// bytes behind the record are not touched.
 func PutRecord(dst []byte, offsetDelta int32, timestampDelta int64, key, value []byte, headers []RecordHeader) int {
 	o, t := uint64(fold32(offsetDelta)), fold64(timestampDelta)
 	if isPlain(key, value, headers, o|t) {
@@ -105,7 +105,7 @@ func putPlain(dst, key, value []byte, offsetDelta, timestampDelta uint64) int {
 	v, vn := prepend(0, 0, length(value))
 	rest := len(key) + vn + len(value) + 1
 	w, n = prepend(w<<8, n+1, uint64(n+1+rest)<<1) // the attributes are 0
-	dst = dst[:n+rest]
+	dst = dst[: n+rest : len(dst)]                 // panics beyond len(dst), not cap(dst)
 	binary.LittleEndian.PutUint64(dst, w)
 	dst[len(dst)-1] = 0 // header count
 	if len(key) > 0 {
@@ -118,6 +118,7 @@ func putPlain(dst, key, value []byte, offsetDelta, timestampDelta uint64) int {
 	return len(dst)
 }
 
+// putAny writes any record, field by field.
 func putAny(dst []byte, offsetDelta int32, timestampDelta int64, key, value []byte, headers []RecordHeader) int {
 	body := bodySize(offsetDelta, timestampDelta, key, value)
 	if len(headers) == 0 {

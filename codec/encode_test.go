@@ -85,6 +85,19 @@ func TestPutRecord(t *testing.T) {
 	}
 }
 
+// A buffer that is too small is a mistake of the caller's, but what lies behind
+// it may be somebody else's.
+func TestPutRecordStaysInside(t *testing.T) {
+	for _, headers := range [][]RecordHeader{nil, {{Key: "k"}}} {
+		size := RecordSize(0, 0, nil, fill(40), headers)
+		for n := range size {
+			buf := make([]byte, size+8)
+			require.Panics(t, func() { PutRecord(buf[:n], 0, 0, nil, fill(40), headers) })
+			require.Equal(t, make([]byte, size+8-n), buf[n:])
+		}
+	}
+}
+
 func TestPutRecords(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for round := range 300 {

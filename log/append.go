@@ -202,11 +202,20 @@ func (l *Log) appendContended(ctx context.Context, records []Record, f facts, d 
 	return base, err
 }
 
+// combineRounds is how often a caller appends for others before it goes its own
+// way and leaves them to a goroutine of their own.
+const combineRounds = 16
+
 // unlock appends what has been handed over meanwhile and lets go.
 func (l *Log) unlock() {
-	for {
-		for l.pending.Load() != nil {
+	for round := 0; ; round++ {
+		if l.pending.Load() != nil {
+			if round == combineRounds && l.refuse.Load() == nil {
+				l.env.Go(l.unlock) // which has the lock now
+				return
+			}
 			l.combine()
+			continue
 		}
 		l.writing.Unlock()
 		if l.pending.Load() == nil || !l.writing.TryLock() {

@@ -21,14 +21,22 @@ type rig struct {
 	st  OpenState
 	log *Log
 	rep *Report
+	dir string // of the partition; "" is t-0
 }
 
 func (g *rig) open() *Log {
 	g.t.Helper()
-	l, rep, err := Open(g.env, "t-0", g.cfg, g.st)
+	l, rep, err := g.tryOpen()
 	require.NoError(g.t, err)
 	g.log, g.rep = l, rep
 	return l
+}
+
+func (g *rig) tryOpen() (*Log, *Report, error) {
+	if g.dir == "" {
+		g.dir = "t-0"
+	}
+	return Open(g.env, g.dir, g.cfg, g.st)
 }
 
 // reopen closes in order and opens again as a store would.
@@ -36,7 +44,8 @@ func (g *rig) reopen() *Log {
 	g.t.Helper()
 	require.NoError(g.t, g.log.Close())
 	require.True(g.t, g.log.Clean())
-	g.st = OpenState{Clean: true, RecoveryPoint: g.log.RecoveryPoint(), StartOffset: g.log.LogStartOffset(), HighWatermark: -1, Marks: g.st.Marks, MarksValid: g.st.Marks != nil}
+	g.st = OpenState{Clean: true, RecoveryPoint: g.log.RecoveryPoint(), StartOffset: g.log.LogStartOffset(), HighWatermark: -1,
+		Marks: g.st.Marks, MarksValid: g.st.Marks != nil, Adopted: g.st.Adopted}
 	return g.open()
 }
 

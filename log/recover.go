@@ -72,6 +72,9 @@ func (o *opening) scanAll() (again bool, err error) {
 			if !o.around {
 				break
 			}
+			if l.damage == nil {
+				l.damage = &segment.CorruptError{Path: prev.seg.Path(), Position: prev.scan.Valid, Offset: next, Err: reason}
+			}
 		}
 		s, err := o.scan(seg)
 		if err != nil {

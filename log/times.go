@@ -11,7 +11,7 @@ import (
 
 // OffsetForTimestamp finds the first record, from the log's start on, whose
 // timestamp is ms or later (Kafka's ListOffsets). Records up to the log's end
-// count, those of undecided and aborted transactions too, control records not.
+// count, those of undecided and aborted transactions and control records too.
 func (l *Log) OffsetForTimestamp(ms int64) (offset, timestamp int64, found bool, err error) {
 	return l.search(func(list *list, buf *segment.Buffer) (int, error) { return list.firstSince(ms, buf) }, ms)
 }
@@ -81,8 +81,11 @@ func (l *Log) searchSegment(s *segment.Segment, ms, start, end int64, buf *segme
 			if b.BaseOffset() >= end {
 				return nil // appended since
 			}
-			if b.MaxTimestamp() >= ms && !b.IsControl() {
+			if b.MaxTimestamp() >= ms {
 				offset, timestamp, found, err = l.searchBatch(b, ms, start)
+				if err != nil {
+					return &segment.CorruptError{Path: s.Path(), Position: pos, Offset: b.BaseOffset(), Err: err}
+				}
 				if found {
 					return nil
 				}

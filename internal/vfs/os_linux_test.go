@@ -78,22 +78,56 @@ func child(what, dir string) error {
 		if err != nil {
 			return err
 		}
-		return fillUp(dir)
+		return fillUp(dir, 1<<20)
 	case "denied":
 		return denied(dir)
-	case "full":
+	case "tmpfs":
 		if err := unix.Mount("none", dir, "tmpfs", 0, "size=1m"); err != nil {
 			fmt.Println("skip:", err)
 			return nil
 		}
-		return fillUp(dir)
+		return fillUp(dir, 1<<20)
+	case "ext4":
+		if err := mountExt4(dir); err != nil {
+			fmt.Println("skip:", err)
+			return nil
+		}
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err != nil {
+			return err
+		}
+		return fillUp(dir, int64(st.Bavail)*int64(st.Bsize))
 	}
 	return fmt.Errorf("no such child: %s", what)
 }
 
-// fillUp writes where there is room for 1 MiB. The first two calls that do not
-// fit fail and change nothing; then there is still room for what fits.
-func fillUp(dir string) error {
+// mountExt4 needs root, in a mount namespace of its own.
+func mountExt4(dir string) error {
+	img, err := os.CreateTemp("", "leat-ext4")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(img.Name())
+	if err := img.Truncate(20 << 20); err != nil {
+		return err
+	}
+	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	for _, c := range []*exec.Cmd{
+		exec.Command("mkfs.ext4", "-q", "-m", "0", img.Name()),
+		exec.Command("mount", "-o", "loop", img.Name(), dir),
+	} {
+		if out, err := c.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+	}
+	return img.Close()
+}
+
+// fillUp writes where there is little room. The first two calls that do not fit
+// fail and change nothing; then there is still room for what fits.
+func fillUp(dir string, room int64) error {
 	tree, err := OS(dir, Options{})
 	if err != nil {
 		return err
@@ -102,25 +136,31 @@ func fillUp(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.Allocate(0, 512<<10); err != nil {
+	half := room / 2 &^ 4095
+	if err := f.Allocate(0, half); err != nil {
 		return fmt.Errorf("what fits: %w", err)
 	}
-	if err := f.Allocate(512<<10, 8<<20); !errors.Is(err, ErrNoSpace) {
+	if err := f.Allocate(half, 8*room); !errors.Is(err, ErrNoSpace) {
 		return fmt.Errorf("too much: %v", err)
 	}
-	if size, err := f.Size(); size != 512<<10 || err != nil {
+	if size, err := f.Size(); size != half || err != nil {
 		return fmt.Errorf("after it: %d %v", size, err)
 	}
-	if _, err := f.WriteAt(make([]byte, 2<<20), 512<<10); !errors.Is(err, ErrNoSpace) {
+	if g, err := tree.Create("b"); err != nil {
+		return err
+	} else if err := errors.Join(g.Allocate(0, room/8), tree.Remove("b"), g.Close()); err != nil {
+		return fmt.Errorf("what others need: %w", err)
+	}
+	if _, err := f.WriteAt(make([]byte, 2*room), half); !errors.Is(err, ErrNoSpace) {
 		return fmt.Errorf("too long: %v", err)
 	}
-	if err := f.Truncate(512 << 10); err != nil {
+	if err := f.Truncate(half); err != nil {
 		return err
 	}
-	if err := f.Allocate(512<<10, 256<<10); err != nil {
+	if err := f.Allocate(half, room/4); err != nil {
 		return fmt.Errorf("what fits then: %w", err)
 	}
-	return f.Sync()
+	return errors.Join(f.Sync(), f.Close(), tree.Close())
 }
 
 type process struct {
@@ -259,12 +299,13 @@ func TestDescriptorsAreNotInherited(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	for name, attr := range map[string]*syscall.SysProcAttr{
 		"fsize": nil,
-		// A filesystem of its own, in namespaces of its own: nothing is left.
-		"full": {
+		// Filesystems of their own, in namespaces of their own: nothing is left.
+		"tmpfs": {
 			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
 			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 		},
+		"ext4": {Cloneflags: syscall.CLONE_NEWNS},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, name, t.TempDir(), attr)
