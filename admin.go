@@ -43,6 +43,11 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 			return nil, fmt.Errorf("topic %q is being deleted: %w", name, err)
 		}
 	}
+	if s.found.stale {
+		if err := s.checkpoint(); err != nil {
+			return nil, openError(err)
+		}
+	}
 	t := &Topic{store: s, name: name, id: newTopicID(), config: c, fresh: true}
 	record, err := t.record(topicLive)
 	if err != nil {

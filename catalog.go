@@ -40,9 +40,10 @@ func (s *Store) openCatalog(folders map[string][]int32) error {
 		// Somebody may have removed it: what is known of the old one must be gone
 		// before there is a new one.
 		s.found.keep(func(tp log.TopicPartition) bool { return tp.Topic != metadataTopic })
-		s.state.release(lineKey(metadataID, 0))
-		if err := s.checkpoint(); err != nil {
-			return err
+		if s.state.release(lineKey(metadataID, 0)) || s.found.stale {
+			if err := s.checkpoint(); err != nil {
+				return err
+			}
 		}
 		if err := s.makeFolders(t); err != nil {
 			return err

@@ -41,7 +41,12 @@ type offsets = map[log.TopicPartition]int64
 type checkpoints struct {
 	sync.Mutex                 // of the maps; never held while the disk works
 	recovery, start, watermark offsets
-	text                       [3][]byte // the files' bytes, in this order; Store.admin
+
+	// Guarded by Store.admin: the files' bytes, in this order, and whether they
+	// have lines that were dropped here, which must not meet a new topic of the
+	// same name.
+	text  [3][]byte
+	stale bool
 }
 
 // of is what the files say of a partition, -1 where they say nothing.
@@ -62,7 +67,9 @@ func (c *checkpoints) keep(f func(log.TopicPartition) bool) {
 	c.Lock()
 	defer c.Unlock()
 	for _, o := range []offsets{c.recovery, c.start, c.watermark} {
+		had := len(o)
 		maps.DeleteFunc(o, func(tp log.TopicPartition, _ int64) bool { return !f(tp) })
+		c.stale = c.stale || len(o) < had
 	}
 }
 
@@ -166,6 +173,7 @@ func (s *Store) checkpoint() error {
 			s.state.replaced(hash)
 		}
 	}
+	s.found.stale = false
 	return nil
 }
 

@@ -72,22 +72,28 @@ func reader(t testing.TB, p *Partition, o ReaderOptions) *Reader {
 func offsetsOf(t testing.TB, p *Partition, o ReaderOptions) []int64 {
 	t.Helper()
 	o.UntilEnd = true
+	r, err := p.Reader(o)
+	require.NoError(t, err)
 	list := []int64{}
-	for rec, err := range reader(t, p, o).Records(ctx) {
+	for rec, err := range r.Records(ctx) {
 		require.NoError(t, err)
 		list = append(list, rec.Offset)
 	}
+	require.NoError(t, r.Close())
 	return list
 }
 
 // valuesOf reads all values, as strings.
 func valuesOf(t testing.TB, p *Partition) []string {
 	t.Helper()
+	r, err := p.Reader(ReaderOptions{UntilEnd: true})
+	require.NoError(t, err)
 	list := []string{}
-	for rec, err := range reader(t, p, ReaderOptions{UntilEnd: true}).Records(ctx) {
+	for rec, err := range r.Records(ctx) {
 		require.NoError(t, err)
 		list = append(list, string(rec.Value))
 	}
+	require.NoError(t, r.Close())
 	return list
 }
 

@@ -36,6 +36,7 @@ type stateFile struct {
 	fsys vfs.FS
 	file vfs.File
 	m    vfs.Map // nil: the words are on the heap
+	max  int     // lines that there can be
 
 	// believed is whether lines found at open can be.
 	believed bool
@@ -137,6 +138,7 @@ func (s *stateFile) load(size int64) error {
 	if s.file.OS() == nil {
 		limit = stateMaxMem
 	}
+	s.max = int(limit / lineSize)
 	size = max(min(size, limit)&^(stateMin-1), stateMin)
 	if s.fsys.Mapped() && bits.UintSize == 64 {
 		// A copy of the file may have holes, in which storing could fault.
@@ -237,19 +239,16 @@ func (s *stateFile) claim(key uint64) (words *line, believed bool, err error) {
 
 // growLocked doubles the file.
 func (s *stateFile) growLocked() error {
-	from, to := s.mu.lines, 2*s.mu.lines
+	from, to := s.mu.lines, min(2*s.mu.lines, s.max)
+	if to == from {
+		return vfs.ErrNoSpace
+	}
 	if s.m == nil {
 		for len(s.mu.heap)*len(statePage{}) < to {
 			s.mu.heap = append(s.mu.heap, new(statePage))
 		}
-	} else {
-		to = min(to, len(s.m.Bytes())/lineSize)
-		if to == from {
-			return vfs.ErrNoSpace
-		}
-		if err := s.file.Allocate(int64(from)*lineSize, int64(to-from)*lineSize); err != nil {
-			return err
-		}
+	} else if err := s.file.Allocate(int64(from)*lineSize, int64(to-from)*lineSize); err != nil {
+		return err
 	}
 	s.mu.lines = to
 	for i := to - 1; i >= from; i-- { // so that lines are given out in order
@@ -270,12 +269,14 @@ func (s *stateFile) keep(keys map[uint64]bool) {
 	}
 }
 
-// release frees the line of a deleted partition. The caller syncs before it is
-// given to another.
-func (s *stateFile) release(key uint64) {
+// release frees the line of a deleted partition, if it has one. The caller syncs
+// before it is given to another.
+func (s *stateFile) release(key uint64) (had bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, had = s.mu.byKey[key]
 	s.releaseLocked(key)
+	return had
 }
 
 func (s *stateFile) releaseLocked(key uint64) {

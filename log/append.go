@@ -19,12 +19,12 @@ import (
 type request struct {
 	records []Record
 	facts   facts
+	synced  bool     // done is told when the records are durable, not before
 	next    *request // in pending
 
 	state atomic.Int32 // requestWaiting, then claimed or cancelled, once
 	base  int64
-	err   error
-	done  chan struct{}
+	wait  syncWaiter // how the caller is told
 }
 
 const (
@@ -36,9 +36,11 @@ const (
 // facts are what an append needs to know of its records before it encodes them.
 type facts struct {
 	bound   int   // no encoding of them is longer, in bytes
-	latest  int64 // the largest timestamp given; math.MinInt64 when none is
+	latest  int64 // the largest timestamp given; noTime when none is
 	untimed bool  // some have none
 }
+
+const noTime = math.MinInt64
 
 // recordBound is the most that the fields of a record without headers take
 // beside its key and value: length, attributes, timestamp and offset deltas, key
@@ -66,12 +68,16 @@ func (l *Log) Append(ctx context.Context, records []Record, d Durability) (int64
 	switch {
 	case l.cfg.Compression != compress.None:
 		base, err = l.appendCompressed(records, f, d)
+	case d == Synced && l.sync.busy.Load():
+		// The records cannot be durable before the sync under way has ended, and
+		// the next one: what gathers until then becomes one batch.
+		return l.appendHanded(ctx, records, f, d)
 	case l.writing.TryLock():
 		groups := [1][]Record{records}
 		base, err = l.appendLocked(groups[:], len(records), f, d)
 		l.unlock()
 	default:
-		base, err = l.appendContended(ctx, records, f, d)
+		return l.appendHanded(ctx, records, f, d)
 	}
 	if err != nil {
 		return 0, err
@@ -89,36 +95,40 @@ func (l *Log) inspect(records []Record) (facts, error) {
 	if len(records) == 0 {
 		return facts{}, fmt.Errorf("%w: no records", ErrInvalidRecord)
 	}
-	f := facts{latest: math.MinInt64}
+	f := facts{latest: noTime}
+	earliest := int64(math.MaxInt64)
+	odd := uint64(0)
 	bound := int64(codec.HeaderSize)
 	for i := range records {
 		r := &records[i]
 		bound += int64(recordBound + len(r.Key) + len(r.Value))
-		if r.Headers != nil {
+		if len(r.Headers) != 0 {
 			bound += headersBound(r.Headers)
 		}
 		if r.Timestamp.IsZero() {
 			f.untimed = true
 			continue
 		}
-		f.latest = max(f.latest, r.Timestamp.UnixMilli())
+		odd |= uint64(r.Timestamp.Unix())
+		ms := r.Timestamp.UnixMilli()
+		earliest, f.latest = min(earliest, ms), max(f.latest, ms)
 	}
-	if bound > math.MaxInt32 {
-		return f, l.tooLarge(bound)
-	}
-	f.bound = int(bound)
-	if f.latest != math.MinInt64 && !l.cfg.LogAppendTime {
-		if err := l.checkTimes(records); err != nil {
+	if f.latest != noTime && !l.cfg.LogAppendTime {
+		if err := l.checkTimes(records, odd, earliest, f.latest); err != nil {
 			return f, err
 		}
 	}
-	if f.bound > int(l.cfg.MaxBatchBytes) && l.cfg.Compression == compress.None {
+	if bound > int64(l.cfg.MaxBatchBytes) {
+		if bound > math.MaxInt32 {
+			return f, l.tooLarge(bound)
+		}
 		// The bound is generous: only now is the exact size worth its time.
 		n := int64(codec.HeaderSize + tightSize(records, 0, records[0].Timestamp))
-		if n > int64(l.cfg.MaxBatchBytes) {
+		if n > int64(l.cfg.MaxBatchBytes) && l.cfg.Compression == compress.None {
 			return f, l.tooLarge(n)
 		}
 	}
+	f.bound = int(bound)
 	return f, nil
 }
 
@@ -154,16 +164,15 @@ func (l *Log) tooLarge(n int64) error {
 		ErrRecordTooLarge, n, l.name(), l.cfg.MaxBatchBytes)
 }
 
-// appendContended hands the records to whoever is appending, or becomes that
-// one.
-func (l *Log) appendContended(ctx context.Context, records []Record, f facts, d Durability) (int64, error) {
+// appendHanded hands the records over to whoever is appending or syncing, or
+// becomes that one, and waits until d holds for them.
+func (l *Log) appendHanded(ctx context.Context, records []Record, f facts, d Durability) (int64, error) {
 	r, ok := l.requests.Get().(*request)
 	if !ok {
-		r = &request{done: make(chan struct{}, 1)}
+		r = &request{wait: syncWaiter{done: make(chan error, 1)}}
 	}
 	r.records = append(r.records[:0], records...)
-	r.facts = f
-	r.err = nil
+	r.facts, r.synced = f, d == Synced
 	r.state.Store(requestWaiting)
 	for {
 		r.next = l.pending.Load()
@@ -171,35 +180,52 @@ func (l *Log) appendContended(ctx context.Context, records []Record, f facts, d 
 			break
 		}
 	}
-	// Whoever holds the lock looks at pending again after letting go, so the
-	// request is either seen by that one or by this.
-	if l.writing.TryLock() {
+	// Whoever holds the lock looks at pending again after letting go, and the
+	// syncer after it has become idle, so the request is seen by one of them or
+	// by this goroutine.
+	if (!r.synced || !l.sync.busy.Load() || l.refuse.Load() != nil) && l.writing.TryLock() {
 		l.unlock()
 	}
+	var err error
 	if ctx.Done() == nil {
-		<-r.done
+		err = <-r.wait.done
 	} else {
 		select {
-		case <-r.done:
+		case err = <-r.wait.done:
 		case <-ctx.Done():
 			if r.state.CompareAndSwap(requestWaiting, requestCancelled) {
 				return 0, ctx.Err() // nobody will touch the records; r is left to the holder
 			}
-			<-r.done // being encoded: the records are in use until then
+			// Claimed: the records are in use until they are encoded.
+			return l.leave(ctx, r)
 		}
 	}
-	base, err := r.base, r.err
+	base := r.base
 	clear(r.records)
 	if cap(r.records) > 1024 {
 		r.records = nil
 	}
 	l.requests.Put(r)
-	if err == nil && d == Written && l.cfg.Durability == Synced {
-		l.writing.Lock()
-		l.flushLater(0)
-		l.unlock()
+	if err != nil {
+		return 0, err
 	}
-	return base, err
+	return base, nil
+}
+
+// leave gives up waiting for a request that has been claimed, once its records
+// have been encoded. r is left to the collector: the sync may tell it yet.
+func (l *Log) leave(ctx context.Context, r *request) (int64, error) {
+	l.writing.Lock() // whoever claimed it holds the lock until it is done
+	l.unlock()
+	select {
+	case err := <-r.wait.done:
+		if err != nil {
+			return 0, err
+		}
+		return r.base, nil
+	default:
+		return 0, ctx.Err()
+	}
 }
 
 // combineRounds is how often a caller appends for others before it goes its own
@@ -239,8 +265,9 @@ func (l *Log) combine() {
 	limit := min(combineLimit, int(l.cfg.MaxBatchBytes))
 	for list != nil {
 		groups, records := l.w.groups[:0], l.w.records[:0]
-		f := facts{bound: codec.HeaderSize, latest: math.MinInt64}
+		f := facts{bound: codec.HeaderSize, latest: noTime}
 		count := 0
+		durability := Synced
 		for list != nil {
 			r := list
 			if len(groups) > 0 && f.bound+r.facts.bound > limit {
@@ -253,17 +280,28 @@ func (l *Log) combine() {
 			groups = append(groups, r)
 			records = append(records, r.records)
 			count += len(r.records)
+			if !r.synced {
+				durability = Written
+			}
 			f.bound += r.facts.bound - codec.HeaderSize
 			f.latest = max(f.latest, r.facts.latest)
 			f.untimed = f.untimed || r.facts.untimed
 		}
 		if len(groups) > 0 {
-			base, err := l.appendLocked(records, count, f, l.cfg.Durability)
+			base, err := l.appendLocked(records, count, f, durability)
+			synced := 0
 			for _, r := range groups {
-				r.base, r.err = base, err
+				r.base = base
 				base += int64(len(r.records))
-				r.done <- struct{}{}
+				r.wait.offset = base
+				if err == nil && r.synced {
+					groups[synced] = r
+					synced++
+					continue
+				}
+				r.wait.done <- err
 			}
+			l.addWaiters(groups[:synced])
 		}
 		clear(groups)
 		clear(records)
@@ -280,22 +318,18 @@ func (l *Log) appendLocked(groups [][]Record, count int, f facts, d Durability) 
 	if base > math.MaxInt64-int64(count) {
 		return 0, ErrOffsetOverflow
 	}
-	stamp := stamps{logAppend: l.cfg.LogAppendTime}
-	if f.untimed || l.cfg.LogAppendTime {
-		stamp.now = time.Now().UnixMilli()
-		l.seen.Store(stamp.now)
-		f.latest = max(f.latest, stamp.now)
-		if l.cfg.LogAppendTime {
-			f.latest = stamp.now
-		}
-	}
-	seg, n, err := l.room(base, base+int64(count)-1, f.bound, f.latest, groups)
+	last := base + int64(count) - 1
+	h := &l.w.header
+	now := l.stamp(h, &f)
+	seg, n, err := l.room(base, last, f.bound, h.MaxTimestamp, groups)
 	if err != nil {
 		return 0, err
 	}
-	n, err = l.encode(seg, n, groups, base, f, stamp)
+	h.BaseOffset, h.LeaderEpoch = base, l.w.epoch
+	h.LastOffsetDelta, h.RecordCount = int32(count-1), int32(count)
+	n, err = l.encode(seg, n, h, groups, f, now)
 	if err == nil {
-		err = seg.Commit(n, segment.Entry{LastOffset: base + int64(count) - 1, MaxTimestamp: stamp.latest(f)})
+		err = seg.Commit(n, segment.Entry{LastOffset: last, MaxTimestamp: h.MaxTimestamp})
 	}
 	if err != nil {
 		return 0, l.appendError(err)
@@ -315,77 +349,73 @@ func (l *Log) appendError(err error) error {
 // publish makes what was committed visible and starts what follows from it.
 func (l *Log) publish(seg *segment.Segment, end int64, n int, d Durability) {
 	l.end.Store(end)
-	l.marks.store(markPublished, end)
+	l.marks.store(markPublished, end) // of Written topics the high watermark, too
 	if l.cfg.Durability == Written {
-		l.marks.store(markWatermark, end)
 		l.tail.notify(l)
 	}
 	if d == Written {
 		l.flushLater(n)
-		l.makeRoad(seg)
 	}
+	l.makeRoad(seg)
 }
 
-// stamps are the times of one batch.
-type stamps struct {
-	now       int64
-	logAppend bool
+// stamp sets a header's attributes and largest timestamp, asking the clock if a
+// record needs it, and returns the clock's time.
+func (l *Log) stamp(h *codec.Header, f *facts) (now int64) {
+	h.Attributes, h.MaxTimestamp = 0, f.latest
+	if l.cfg.LogAppendTime {
+		h.Attributes = codec.TimestampTypeBit
+		f.latest = noTime // the records' own times do not count
+	} else if !f.untimed {
+		return 0
+	}
+	now = time.Now().UnixMilli()
+	l.seen.Store(now)
+	h.MaxTimestamp = max(f.latest, now)
+	return now
 }
 
-func (s stamps) latest(f facts) int64 {
-	if s.logAppend {
-		return s.now
-	}
-	return f.latest
-}
-
-func (s stamps) of(r *Record) int64 {
-	if r.Timestamp.IsZero() || s.logAppend {
-		return s.now
-	}
-	return r.Timestamp.UnixMilli()
+// newHeader is a header with what never changes in a plain batch.
+func newHeader() codec.Header {
+	return codec.Header{Magic: codec.Magic, ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1}
 }
 
 // encode writes the batch at the tail, unpublished. A memory fault, which means
 // that the disk took back what it had allocated, is an error.
-func (l *Log) encode(seg *segment.Segment, room int, groups [][]Record, base int64, f facts, stamp stamps) (n int, err error) {
+func (l *Log) encode(seg *segment.Segment, room int, h *codec.Header, groups [][]Record, f facts, now int64) (n int, err error) {
 	b, err := seg.Reserve(room)
 	if err != nil {
 		return 0, err
 	}
 	defer vfs.Recover(seg.WriterPath(), b, &err, vfs.SetFault())
-	n = encodeBatch(b, groups, base, l.w.epoch, f, stamp)
-	return n, nil
+	return encodeBatch(b, h, groups, f, now), nil
 }
 
-// encodeBatch puts a whole batch into b, which is long enough.
-func encodeBatch(b []byte, groups [][]Record, base int64, epoch int32, f facts, stamp stamps) int {
-	first := stamp.of(&groups[0][0])
+// encodeBatch puts a whole batch into b, which is long enough, and returns its
+// size. The header goes first: the CRC would wait for stores just made.
+func encodeBatch(b []byte, h *codec.Header, groups [][]Record, f facts, now int64) int {
+	h.BaseTimestamp = now
+	if first := &groups[0][0]; f.latest != noTime && !first.Timestamp.IsZero() {
+		h.BaseTimestamp = first.Timestamp.UnixMilli()
+	}
+	h.Put(b)
 	n := codec.HeaderSize
 	delta := int32(0)
 	for _, records := range groups {
 		for i := range records {
 			r := &records[i]
-			n += codec.PutRecord(b[n:], delta, stamp.of(r)-first, r.Key, r.Value, r.Headers)
+			late := int64(0)
+			if f.latest != noTime {
+				if r.Timestamp.IsZero() {
+					late = now - h.BaseTimestamp
+				} else {
+					late = r.Timestamp.UnixMilli() - h.BaseTimestamp
+				}
+			}
+			n += codec.PutRecord(b[n:], delta, late, r.Key, r.Value, r.Headers)
 			delta++
 		}
 	}
-	h := codec.Header{
-		BaseOffset:      base,
-		LeaderEpoch:     epoch,
-		Magic:           codec.Magic,
-		LastOffsetDelta: delta - 1,
-		BaseTimestamp:   first,
-		MaxTimestamp:    stamp.latest(f),
-		ProducerID:      -1,
-		ProducerEpoch:   -1,
-		BaseSequence:    -1,
-		RecordCount:     delta,
-	}
-	if stamp.logAppend {
-		h.Attributes |= codec.TimestampTypeBit
-	}
-	h.Put(b)
 	codec.Seal(b[:n])
 	return n
 }

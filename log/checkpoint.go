@@ -129,7 +129,18 @@ func checkpointLine(b []byte) (line, rest []byte) {
 // returns nil the new one is durable. It goes through name + ".tmp", as Kafka
 // does; calls for one name must not overlap.
 func WriteFile(fsys vfs.FS, name string, data []byte) error {
-	tmp := name + ".tmp"
+	if err := replaceFile(fsys, name, data); err != nil {
+		return err
+	}
+	return fsys.SyncDir(path.Dir(name))
+}
+
+// temporarySuffix is that of a file that WriteFile has not put in place.
+const temporarySuffix = ".tmp"
+
+// replaceFile is WriteFile without the sync of the folder.
+func replaceFile(fsys vfs.FS, name string, data []byte) error {
+	tmp := name + temporarySuffix
 	if err := writeTemporary(fsys, tmp, data); err != nil {
 		_ = fsys.Remove(tmp) // the cause is what counts, and the next call takes the name anyway
 		return err
@@ -138,7 +149,7 @@ func WriteFile(fsys vfs.FS, name string, data []byte) error {
 		_ = fsys.Remove(tmp)
 		return err
 	}
-	return fsys.SyncDir(path.Dir(name))
+	return nil
 }
 
 func writeTemporary(fsys vfs.FS, name string, data []byte) error {

@@ -83,14 +83,15 @@ func (l *Log) finish() error {
 			return spaceError(err)
 		}
 		if l.snapshot > 0 && !l.isBase(l.snapshot) {
-			if err := l.env.fsys.Remove(l.snapshotName(l.snapshot)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := l.removeSnapshot(l.snapshot); err != nil {
 				return err
 			}
 		}
 	}
-	if err := l.env.fsys.SyncDir(l.dir); err != nil {
+	if err := l.syncDir(); err != nil {
 		return err
 	}
+	l.noteTxns(active)
 	l.advance(end)
 	l.clean = true
 	return nil

@@ -3,7 +3,6 @@ package log
 import (
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/internal/vfs"
@@ -17,12 +16,9 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 	if err := l.refusing(); err != nil {
 		return 0, err
 	}
-	stamp := stamps{logAppend: l.cfg.LogAppendTime}
-	if f.untimed || stamp.logAppend {
-		stamp.now = time.Now().UnixMilli()
-		l.seen.Store(stamp.now)
-		f.latest = max(f.latest, stamp.now)
-	}
+	h := newHeader()
+	now := l.stamp(&h, &f)
+	h.LastOffsetDelta, h.RecordCount = int32(len(records)-1), int32(len(records))
 	plain, packed := l.env.buffer(), l.env.buffer()
 	defer l.env.release(plain)
 	defer l.env.release(packed)
@@ -31,7 +27,7 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 	}
 	b := (*plain)[:f.bound]
 	groups := [1][]Record{records}
-	n := encodeBatch(b, groups[:], 0, 0, f, stamp)
+	n := encodeBatch(b, &h, groups[:], f, now)
 
 	*packed = append((*packed)[:0], b[:codec.HeaderSize]...)
 	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], l.cfg.Compression)
@@ -42,17 +38,13 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 	if len(out) > int(l.cfg.MaxBatchBytes) {
 		return 0, l.tooLarge(int64(len(out)))
 	}
-	h, err := codec.ParseHeader(out)
-	if err != nil {
-		return 0, err
-	}
 	h.Attributes |= uint16(l.cfg.Compression)
 	h.Put(out)
 	codec.Seal(out)
 
 	l.writing.Lock()
 	defer l.unlock()
-	return l.appendEncoded(out, len(records), stamp.latest(f), d)
+	return l.appendEncoded(out, len(records), h.MaxTimestamp, d)
 }
 
 // appendEncoded appends one whole batch, with its base offset and leader epoch

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/index"
 	"github.com/leatlog/leat/internal/golden"
 	"github.com/leatlog/leat/internal/vfs"
 )
@@ -27,7 +28,38 @@ func goldenRig(t *testing.T, w Writer, c golden.Config, topic string, partition 
 	makeWritable(t, dir)
 	fsys, err := vfs.OS(dir, vfs.Options{})
 	require.NoError(t, err)
-	g := &rig{t: t, fs: fsys, dir: fmt.Sprintf("%s-%d", topic, partition)}
+	g := &rig{t: t, fs: fsys}
+	g.golden(c, topic, partition, dir)
+	g.env = NewEnv(EnvOptions{FS: fsys, MaxMaps: 1000, Writer: w})
+	t.Cleanup(func() {
+		if g.log != nil {
+			g.log.Abandon()
+		}
+		g.env.Close()
+		_ = fsys.Close()
+	})
+	return g, filepath.Join(dir, g.dir)
+}
+
+// goldenMem is goldenRig in memory, where syncs cost nothing.
+func goldenMem(t *testing.T, want *golden.Partition, path ...string) *rig {
+	g := newRig(t, WriterPwrite, true, Config{})
+	dir := golden.Path(t, path...)
+	g.golden(want.Config, want.Topic, want.Partition, dir)
+	require.NoError(t, g.fs.Mkdir(g.dir))
+	list, err := os.ReadDir(filepath.Join(dir, g.dir))
+	require.NoError(t, err)
+	for _, e := range list {
+		b, err := os.ReadFile(filepath.Join(dir, g.dir, e.Name()))
+		require.NoError(t, err)
+		g.putFile(e.Name(), b)
+	}
+	return g
+}
+
+// golden configures a rig as the set was, and reads the checkpoints beside it.
+func (g *rig) golden(c golden.Config, topic string, partition int32, dir string) {
+	g.dir = fmt.Sprintf("%s-%d", topic, partition)
 	g.cfg = Config{
 		Topic: topic, Partition: partition,
 		SegmentBytes: c.SegmentBytes, IndexInterval: int(c.IndexIntervalBytes), IndexBytes: int(c.SegmentIndexBytes),
@@ -43,22 +75,13 @@ func goldenRig(t *testing.T, w Writer, c golden.Config, topic string, partition 
 		if os.IsNotExist(err) {
 			continue
 		}
-		require.NoError(t, err)
+		require.NoError(g.t, err)
 		m, err := ParseOffsetCheckpoint(b)
-		require.NoError(t, err)
+		require.NoError(g.t, err)
 		if v, ok := m[TopicPartition{topic, partition}]; ok {
 			*into = v
 		}
 	}
-	g.env = NewEnv(EnvOptions{FS: fsys, MaxMaps: 1000, Writer: w})
-	t.Cleanup(func() {
-		if g.log != nil {
-			g.log.Abandon()
-		}
-		g.env.Close()
-		_ = fsys.Close()
-	})
-	return g, filepath.Join(dir, g.dir)
 }
 
 func makeWritable(t *testing.T, dir string) {
@@ -224,29 +247,32 @@ func checkGoldenAborted(t *testing.T, l *Log, s *golden.PartitionState) {
 		}
 	}
 
-	// Which data records a consumer sees: all of them, and those not aborted.
-	var plain, committed []int64
-	aborted := map[int64]bool{}
-	eachBatch(t, l, l.LogStartOffset(), func(b codec.Batch) {
-		for _, a := range all {
-			aborted[b.BaseOffset()] = aborted[b.BaseOffset()] ||
-				b.IsTransactional() && b.ProducerID() == a.ProducerID && a.FirstOffset <= b.BaseOffset() && b.LastOffset() <= a.LastOffset
-		}
+	plain, committed := readOffsets(t, l, all)
+	require.Equal(t, s.ReadUncommittedOffsets, plain)
+	require.Equal(t, s.ReadCommittedOffsets, committed)
+}
+
+// readOffsets are the data records that consumers see: all of them, and those
+// not aborted.
+func readOffsets(t *testing.T, l *Log, all []index.AbortedTxn) (plain, committed []int64) {
+	t.Helper()
+	start, stable := l.LogStartOffset(), l.LastStableOffset()
+	eachBatch(t, l, start, func(b codec.Batch) {
 		if b.IsControl() {
 			return
 		}
+		aborted := isAborted(all, b)
 		for _, r := range decode(t, l, b) {
-			if r.Offset < l.LogStartOffset() {
+			if r.Offset < start {
 				continue
 			}
 			plain = append(plain, r.Offset)
-			if r.Offset < l.LastStableOffset() && !aborted[b.BaseOffset()] {
+			if r.Offset < stable && !aborted {
 				committed = append(committed, r.Offset)
 			}
 		}
 	})
-	require.Equal(t, s.ReadUncommittedOffsets, plain)
-	require.Equal(t, s.ReadCommittedOffsets, committed)
+	return plain, committed
 }
 
 // offsetAt is the base offset of the batch that a position of a segment lies

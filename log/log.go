@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -45,7 +46,8 @@ type Log struct {
 		armed   bool  // the flush timer runs
 		dirty   int64 // bytes appended since it was armed
 		epoch   int32
-		rolled  time.Time // when the active segment was made, for batches without time
+		header  codec.Header // of the batch being appended
+		rolled  time.Time    // when the active segment was made, for batches without time
 	}
 	flush *time.Timer // of Written data, made when first needed
 
@@ -67,8 +69,13 @@ type Log struct {
 
 	clean  bool // closed in order
 	damage *segment.CorruptError
-	dense  bool // no offset is missing anywhere in it
+	point  int64 // with damage, the mark that tells it from a torn tail
 	report *Report
+	// denseFrom is the offset from which on none may be missing; noOffset when
+	// it cannot be told. Set at open.
+	denseFrom int64
+	txns      txns
+	folder    folder
 }
 
 const noOffset = math.MaxInt64
@@ -115,8 +122,18 @@ func (l *Log) LogEndOffset() int64 { return l.end.Load() }
 // DurableEnd is the offset below which all is known to be on stable storage.
 func (l *Log) DurableEnd() int64 { return l.durable.Load() }
 
-// RecoveryPoint is where an unclean open begins to scan.
-func (l *Log) RecoveryPoint() int64 { return l.durable.Load() }
+// RecoveryPoint is where an unclean open begins to scan: all below it is known to
+// be durable. That of a damaged log stays where it was, or the damage would be a
+// torn tail to the next open.
+func (l *Log) RecoveryPoint() int64 {
+	if l.damage != nil {
+		return l.point
+	}
+	return l.durable.Load()
+}
+
+// dense tells whether no offset may be missing from this one on.
+func (l *Log) dense(offset int64) bool { return offset >= l.denseFrom }
 
 // HighWatermark is the offset below which records are as durable as the topic
 // demands.

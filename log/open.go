@@ -67,12 +67,14 @@ type opening struct {
 
 	segs      []*segment.Segment // in order
 	snapshots []int64            // offsets of .snapshot files, in order
-	sums      map[string]segment.FileSum
+	broken    []int64            // of those that cannot be read
 	// mark is the offset below which everything is known to be durable.
 	mark int64
 	// epochsKnown: the checkpoint was there and sound.
 	epochsKnown bool
 	around      bool // damage was found: read around it
+	// newEpoch: a new leader epoch has begun where the log was cut.
+	newEpoch bool
 }
 
 // Open opens a partition's folder, recovering it where it was not closed in
@@ -82,10 +84,12 @@ func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 	l := &Log{
 		env: env, dir: dir, cfg: c, marks: st.Marks, producers: NewProducers(), report: new(Report),
 		scfg: segment.Config{
-			Bytes: c.SegmentBytes, IndexBytes: c.IndexBytes, IndexInterval: c.IndexInterval, Mapped: env.mapped,
+			Bytes: c.SegmentBytes, IndexBytes: c.IndexBytes, IndexInterval: c.IndexInterval,
+			Mapped: env.mapped, Synced: c.Durability == Synced,
 		},
 	}
 	l.unstable.Store(noOffset)
+	l.w.header = newHeader()
 	o := &opening{l: l, st: st, r: l.report}
 	if err := o.run(); err != nil {
 		for _, s := range o.segs {
@@ -112,7 +116,7 @@ func (o *opening) run() error {
 		if err := o.create(); err != nil {
 			return err
 		}
-	} else if !o.resume() {
+	} else if o.missing(); l.damage != nil || !o.resume() {
 		if err := o.recover(); err != nil {
 			return err
 		}
@@ -148,8 +152,8 @@ func (o *opening) list() error {
 		name := segment.Join(l.dir, info.Name)
 		base, suffix, ok := segment.ParseName(info.Name)
 		switch {
-		case info.Name == segment.PreparedName, strings.HasSuffix(info.Name, ".tmp"):
-			if err := fsys.Remove(name); err != nil {
+		case info.Name == segment.PreparedName, isTemporary(info.Name):
+			if err := fsys.Remove(name); err != nil && !info.IsDir() {
 				return err
 			}
 		case !ok:
@@ -166,6 +170,18 @@ func (o *opening) list() error {
 	return nil
 }
 
+// isTemporary tells whether a file is one that was on its way when its writer
+// died: one of those that WriteFile is used for here, and in Kafka.
+func isTemporary(name string) bool {
+	name, ok := strings.CutSuffix(name, temporarySuffix)
+	switch name {
+	case epochsName, sumsName, "partition.metadata":
+		return ok
+	}
+	_, suffix, segmentFile := segment.ParseName(name)
+	return ok && segmentFile && (suffix == segment.SnapshotSuffix || suffix == segment.TxnSuffix)
+}
+
 func compare(a, b int64) int {
 	switch {
 	case a < b:
@@ -180,38 +196,57 @@ func compare(a, b int64) int {
 // wrong is made anew.
 func (o *opening) sidecars() error {
 	l := o.l
-	sums, dense, err := l.sums.load(l)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := l.sums.load(l); err != nil {
 		return err
 	}
-	o.sums = sums
-	l.dense = dense && !o.st.Adopted
-	if l.sums.end == 0 {
-		l.dense = o.st.New
-		if err := l.sums.start(l, l.dense); err != nil {
-			return err
-		}
+	if o.st.Adopted && o.st.Marks != nil && !o.st.MarksValid {
+		l.sums.Dense = noOffset // others may have compacted what was written here
 	}
+	l.denseFrom = l.sums.Dense
 	b, err := readAll(l.env.fsys, segment.Join(l.dir, epochsName), maxSidecar)
 	if err == nil {
 		var e *Epochs
-		if e, err = ParseEpochs(b); err == nil {
+		if e, err = ParseEpochs(b); err == nil && len(b) > 0 { // nobody writes an empty file
 			l.epochs = *e
 			o.epochsKnown = true
 			return nil
 		}
 		l.env.logger.Warn("leader epochs are rebuilt from the log", "partition", l.name(), "err", err)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrCheckpoint) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrCheckpoint) && !errors.Is(err, errTooLarge) {
 		return err
 	}
 	return nil
+}
+
+// missing looks for a sealed segment between others that is not there any more.
+// Where offsets may be missing that proves nothing, elsewhere it is damage.
+func (o *opening) missing() {
+	l := o.l
+	first, last := o.segs[0].Base(), o.segs[len(o.segs)-1].Base()
+	lost := int64(noOffset)
+	for name := range l.sums.Files {
+		base, suffix, ok := segment.ParseName(name)
+		if !ok || suffix != segment.LogSuffix || base <= first || base >= last || base >= lost || !l.dense(base) {
+			continue
+		}
+		if i := newList(o.segs).find(base); o.segs[i].Base() != base {
+			lost = base
+		}
+	}
+	if lost != noOffset {
+		o.around = true
+		l.damage = &segment.CorruptError{Path: l.env.fsys.Path(segment.Join(l.dir, segment.FileName(lost, segment.LogSuffix))),
+			Offset: lost, Err: errors.New("segment file is missing")}
+	}
 }
 
 const (
 	epochsName = "leader-epoch-checkpoint"
 	maxSidecar = 64 << 20
 )
+
+var errTooLarge = errors.New("larger than such a file can be")
 
 // readAll reads a small file, which must not be larger than max.
 func readAll(fsys vfs.FS, name string, max int64) ([]byte, error) {
@@ -225,7 +260,7 @@ func readAll(fsys vfs.FS, name string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	if n > max {
-		return nil, fmt.Errorf("%s: %d bytes are too many", f.Path(), n)
+		return nil, fmt.Errorf("%s: %d bytes: %w", f.Path(), n, errTooLarge)
 	}
 	b := make([]byte, n)
 	if m, err := f.ReadAt(b, 0); m < len(b) {
@@ -250,10 +285,15 @@ func (o *opening) create() error {
 		return spaceError(err)
 	}
 	o.segs = append(o.segs, s)
-	if err := l.env.fsys.SyncDir(l.dir); err != nil {
+	if err := l.syncDir(); err != nil {
 		return err
 	}
-	l.dense = true
+	if err := o.loadProducers(base); err != nil {
+		return err
+	}
+	l.denseFrom = base
+	l.sums.Dense, l.sums.end = base, 0
+	clear(l.sums.Files)
 	o.epochsKnown = true
 	o.r.Clean = true
 	l.start.Store(base)
@@ -279,6 +319,10 @@ func (o *opening) resume() bool {
 		l.env.logger.Warn("producer state does not load: recovering", "partition", l.name(), "err", err)
 		return false
 	}
+	if ok, err := l.txnsKept(o.segs); !ok || err != nil {
+		l.env.logger.Warn("transaction index of the last segment is wrong: recovering", "partition", l.name(), "err", err)
+		return false
+	}
 	if err := last.Activate(r); err != nil {
 		l.env.logger.Warn("last segment does not open", "partition", l.name(), "err", err)
 		return false
@@ -295,29 +339,10 @@ func (o *opening) finish() error {
 	end := l.end.Load()
 	l.start.Store(max(o.segs[0].Base(), min(o.st.StartOffset, end)))
 	start := l.start.Load()
+	o.r.StartOffset, o.r.EndOffset = start, end
 
-	l.epochs.TruncateFromStart(start)
-	changed := l.epochs.TruncateFromEnd(end) || !o.epochsKnown
-	if !l.cfg.ExternalEpochs && l.damage == nil {
-		latest, ok := l.epochs.Latest()
-		switch {
-		case !ok:
-			changed = l.epochs.Assign(0, end) || changed
-		case o.r.Shortened:
-			// What was read at an offset above may not come back: a new epoch
-			// tells those who ask.
-			changed = l.epochs.Assign(latest.Epoch+1, end) || changed
-		}
-		if latest, ok = l.epochs.Latest(); ok {
-			l.w.epoch = latest.Epoch
-		}
-	} else if latest, ok := l.epochs.Latest(); ok {
-		l.w.epoch = latest.Epoch
-	}
-	if changed && l.damage == nil {
-		if err := l.writeEpochs(); err != nil {
-			return err
-		}
+	if err := o.settleEpochs(start, end); err != nil {
+		return err
 	}
 	l.producers.TruncateHead(start)
 	l.producers.OnHighWatermark(end)
@@ -325,19 +350,90 @@ func (o *opening) finish() error {
 
 	l.w.active = o.segs[len(o.segs)-1]
 	l.w.rolled = time.Now()
+	l.ahead.begin(l.w.active.Size())
 	if l.damage != nil {
+		// Nothing on disk changes, the marks neither: they are what tells the
+		// damage from a torn tail.
 		l.refuse.Store(&refusal{l.damage})
 		o.r.Damage = l.damage
+		return nil
 	}
-	o.r.StartOffset, o.r.EndOffset = start, end
+	if err := o.settleSidecars(end); err != nil {
+		return err
+	}
 	l.marks.store(markStart, start)
 	l.marks.store(markPublished, end)
-	l.marks.store(markDurable, max(l.durable.Load(), 0))
+	l.marks.store(markDurable, l.durable.Load())
 	l.marks.store(markWatermark, l.HighWatermark())
 	if !o.r.Clean && l.marks != nil {
 		l.marks.store(markGeneration, l.marks.Generation()+1)
 	}
 	return nil
+}
+
+// settleEpochs brings the leader epochs in line with the log. An epoch may begin
+// at its very end: one that began because the log was shortened must not be
+// forgotten when nothing was appended before the next open, as Kafka does, which
+// is given a new one by its controller.
+func (o *opening) settleEpochs(start, end int64) error {
+	l := o.l
+	if o.r.Shortened && !o.newEpoch {
+		o.assignEpoch(end)
+	}
+	changed := l.epochs.TruncateFromStart(start)
+	changed = l.epochs.TruncateFromEnd(end+1) || changed || o.newEpoch || !o.epochsKnown
+	if _, ok := l.epochs.Latest(); !ok && !l.cfg.ExternalEpochs {
+		changed = l.epochs.Assign(0, end) || changed
+	}
+	if latest, ok := l.epochs.Latest(); ok {
+		l.w.epoch = latest.Epoch
+	}
+	if changed && l.damage == nil {
+		return l.writeEpochs()
+	}
+	return nil
+}
+
+// assignEpoch begins a new leader epoch where the log now ends: what was read at
+// an offset from there on may not come back, and the epoch tells those who ask.
+// It is above all that were ever given out.
+func (o *opening) assignEpoch(end int64) {
+	l := o.l
+	if l.cfg.ExternalEpochs || l.damage != nil {
+		return
+	}
+	o.newEpoch = true
+	latest, ok := l.epochs.Latest()
+	if !ok {
+		latest.Epoch = -1
+	}
+	l.epochs.TruncateFromEnd(end + 1)
+	l.epochs.Assign(latest.Epoch+1, end)
+}
+
+// settleSidecars leaves no snapshot that cannot be used, and a sums file.
+func (o *opening) settleSidecars(end int64) error {
+	l := o.l
+	for _, s := range o.broken {
+		if err := l.removeSnapshot(s); err != nil {
+			return err
+		}
+	}
+	for _, s := range o.snapshots {
+		if s > end {
+			if err := l.removeSnapshot(s); err != nil {
+				return err
+			}
+		}
+	}
+	if l.sums.end > 0 && l.sums.Dense != noOffset {
+		return nil
+	}
+	if l.sums.Dense == noOffset {
+		l.sums.Dense = end // what is appended here has no gaps
+		l.denseFrom = end
+	}
+	return spaceError(l.sums.rewrite(l))
 }
 
 func (l *Log) writeEpochs() error {

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/leatlog/leat/codec"
-	"github.com/leatlog/leat/index"
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
@@ -159,7 +158,7 @@ func (c *Cursor) check(b codec.Batch) error {
 	}
 	base := b.BaseOffset()
 	switch {
-	case base > c.offset && c.l.dense:
+	case base > c.offset && c.l.dense(c.offset):
 		return c.corrupt(fmt.Errorf("batch begins at offset %d: offsets from %d on are missing", base, c.offset))
 	case base < c.offset && !c.inside:
 		return c.corrupt(fmt.Errorf("batch begins at offset %d where %d is next", base, c.offset))
@@ -180,7 +179,7 @@ func (c *Cursor) locate() error {
 		if i < 0 {
 			// Below the first segment: retention has been here, or a hole from
 			// the start of a sparse log.
-			if c.offset >= l.start.Load() && !l.dense {
+			if c.offset >= l.start.Load() && !l.dense(c.offset) {
 				i = 0
 			} else {
 				return l.outOfRange(c.offset)
@@ -230,7 +229,7 @@ func (c *Cursor) step() error {
 		if c.pos < c.seg.Size() {
 			return nil // it grew before it was rolled
 		}
-		if next.Base() > c.offset && l.dense {
+		if next.Base() > c.offset && l.dense(c.offset) {
 			return c.corrupt(fmt.Errorf("the next segment begins at offset %d: offsets from %d on are missing", next.Base(), c.offset))
 		}
 		if err := next.Pin(); err != nil {
@@ -264,21 +263,4 @@ func (l *Log) vanished(seen *list, err error) (again bool, _ error) {
 func (l *Log) outOfRange(offset int64) error {
 	return &OffsetError{Topic: l.cfg.Topic, Partition: l.cfg.Partition, Offset: offset,
 		Start: l.start.Load(), End: l.HighWatermark()}
-}
-
-// AbortedTxns appends the aborted transactions that offsets from from up to and
-// without upto may belong to (KAFKA_RULES 4.9). There may be more than needed.
-func (l *Log) AbortedTxns(from, upto int64, dst []index.AbortedTxn) ([]index.AbortedTxn, error) {
-	list := l.segments.Load()
-	for i := max(list.find(from), 0); i < len(list.segs); i++ {
-		t, err := list.segs[i].Txns()
-		if err != nil {
-			return dst, err
-		}
-		var done bool
-		if dst, done = t.Collect(from, upto, dst); done {
-			break
-		}
-	}
-	return dst, nil
 }

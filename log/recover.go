@@ -3,10 +3,13 @@ package log
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -26,10 +29,11 @@ import (
 // recovery finds the same tail, or one already cut.
 //
 //  1. scan, without changing anything
-//  2. put later segments aside, last first; then the tail; then make zeros of it
-//  3. write the bytes from the mark to the end again and sync them: after a sync
+//  2. begin a new leader epoch, if anything is to be cut off
+//  3. put later segments aside, last first; then the tail; then make zeros of it
+//  4. write the bytes from the mark to the end again and sync them: after a sync
 //     that failed the cache holds pages that look clean and are not on disk
-//  4. write index files, snapshots and epochs
+//  5. write index files, checksums and snapshots
 func (o *opening) recover() error {
 	for {
 		again, err := o.scanAll()
@@ -37,14 +41,16 @@ func (o *opening) recover() error {
 			return err
 		}
 		o.around = true
+		*o.r = Report{}
 	}
 }
 
 // scanned is a segment after its scan.
 type scanned struct {
-	seg     *segment.Segment
-	scan    *segment.Scan
-	rewrite int64 // the position of the first batch not known to be durable
+	seg      *segment.Segment
+	scan     *segment.Scan
+	rewrite  int64  // the position of the first batch not known to be durable
+	snapshot []byte // the producer state behind it, of the last two
 }
 
 // scanAll scans from the mark on and mends what it finds. again asks for a scan
@@ -62,35 +68,37 @@ func (o *opening) scanAll() (again bool, err error) {
 	var done []scanned
 	next := int64(-1)
 	for i := from; i < len(o.segs); i++ {
-		seg := o.segs[i]
-		if next >= 0 && (seg.Base() < next || seg.Base() > next && l.dense) {
+		if i > from {
 			prev := done[len(done)-1]
-			reason := fmt.Errorf("the next segment begins at offset %d where %d is next", seg.Base(), next)
-			if again, err := o.stopAt(&done, i, prev.scan.Valid, next, reason); again || err != nil {
-				return again, err
-			}
-			if !o.around {
-				break
-			}
-			if l.damage == nil {
-				l.damage = &segment.CorruptError{Path: prev.seg.Path(), Position: prev.scan.Valid, Offset: next, Err: reason}
+			if reason := o.gap(prev.scan, next, o.segs[i]); reason != nil {
+				if again, err := o.stopAt(&done, i, prev.scan.Valid, next, reason); again || err != nil {
+					return again, err
+				}
+				if !o.around {
+					break
+				}
+				o.damaged(prev.seg, prev.scan.Valid, next, reason)
 			}
 		}
-		s, err := o.scan(seg)
+		s, err := o.scan(o.segs[i])
 		if err != nil {
 			return false, err
 		}
-		done = append(done, s)
 		r := s.scan
-		next = r.Next
+		if n := len(done); n > 1 {
+			done[n-2].snapshot = nil
+		}
+		s.snapshot = l.encodeSnapshot()
+		done = append(done, s)
+		next = max(next, r.Next)
 		o.r.SegmentsScanned++
 		o.r.BytesScanned += r.Valid
 		if r.Stop == segment.StopFormat {
-			return false, fmt.Errorf("%w: %s at position %d: %w", ErrUnsupported, seg.Path(), r.Valid, r.Err)
+			return false, fmt.Errorf("%w: %s at position %d: %w", ErrUnsupported, s.seg.Path(), r.Valid, r.Err)
 		}
-		if len(r.Holes) > 0 && l.damage == nil {
+		if len(r.Holes) > 0 {
 			h := r.Holes[0]
-			l.damage = &segment.CorruptError{Path: seg.Path(), Position: h.Pos, Offset: h.Offset, Err: h.Err}
+			o.damaged(s.seg, h.Pos, h.Offset, h.Err)
 		}
 		if r.Stop != segment.StopEnd && r.Stop != segment.StopZeros {
 			if again, err := o.stopAt(&done, i+1, r.Valid, next, r.Err); again || err != nil {
@@ -102,24 +110,57 @@ func (o *opening) scanAll() (again bool, err error) {
 		}
 		l.producers.OnHighWatermark(r.Next)
 	}
-	if next < o.mark && l.damage == nil {
+	if next < o.mark {
 		if !o.around {
 			return true, nil
 		}
 		last := done[len(done)-1]
-		l.damage = &segment.CorruptError{Path: last.seg.Path(), Position: last.scan.Valid, Offset: next,
-			Err: fmt.Errorf("the log ends here, and was durable up to offset %d", o.mark)}
+		o.damaged(last.seg, last.scan.Valid, next, fmt.Errorf("the log ends here, and was durable up to offset %d", o.mark))
 	}
 	l.end.Store(next)
 	if l.damage != nil {
-		l.durable.Store(min(l.damage.Offset, next))
-		for _, s := range done {
-			s.seg.Damaged(s.scan)
-		}
-		l.env.logger.Error("damage below the durable mark: appends are refused", "partition", l.name(), "err", l.damage)
+		o.settleDamage(done)
 		return false, nil
 	}
 	return false, o.settle(done)
+}
+
+// gap says what is wrong with a segment that follows a scanned one. Offsets may
+// be missing between them where they may be missing at all, but not when the
+// one before ends in zeros, which are batches that were not written.
+func (o *opening) gap(prev *segment.Scan, next int64, seg *segment.Segment) error {
+	switch {
+	case seg.Base() == next:
+		return nil
+	case seg.Base() > next && !o.l.dense(next) && prev.Stop != segment.StopZeros:
+		return nil
+	}
+	return fmt.Errorf("the next segment begins at offset %d where %d is next", seg.Base(), next)
+}
+
+// damaged notes the first place of damage.
+func (o *opening) damaged(seg *segment.Segment, pos, offset int64, err error) {
+	if o.l.damage == nil {
+		o.l.damage = &segment.CorruptError{Path: seg.Path(), Position: pos, Offset: offset, Err: err}
+	}
+}
+
+// settleDamage makes a damaged log readable. What lies below the mark is durable
+// where it is sound, and so visible, behind the damage too.
+func (o *opening) settleDamage(done []scanned) {
+	l := o.l
+	l.point = max(o.mark, 0)
+	durable := l.end.Load()
+	if o.mark >= 0 {
+		durable = min(o.mark, durable)
+	}
+	l.durable.Store(durable)
+	for _, s := range done {
+		s.seg.Damaged(s.scan)
+		_, _, x := s.scan.Indexes()
+		l.keepTxns(newList(o.segs), s.seg.Base(), x)
+	}
+	l.env.logger.Error("damage below the durable mark: appends are refused", "partition", l.name(), "err", l.damage)
 }
 
 // scanFrom is the index of the first segment to scan: the one of the mark, or an
@@ -140,17 +181,14 @@ func (o *opening) scanFrom() int {
 }
 
 // sealed reports whether the segment was sealed to the end: its sums were noted,
-// or the snapshot behind it was written.
+// or others had sealed it before the log came here. The snapshot behind it
+// proves nothing: a recovery may have written that of an end at which the log was
+// rolled afterwards.
 func (o *opening) sealed(i int) bool {
-	if _, ok := o.sums[segment.FileName(o.segs[i].Base(), segment.LogSuffix)]; ok {
+	if sum, ok := o.l.sums.of(o.segs[i].Base(), segment.LogSuffix); ok && sum.Size == o.segs[i].Size() {
 		return true
 	}
-	for _, s := range o.snapshots {
-		if s == o.segs[i+1].Base() {
-			return true
-		}
-	}
-	return o.st.Adopted // Kafka keeps neither
+	return o.st.Adopted && o.segs[i+1].Base() <= o.l.sums.Dense
 }
 
 // scan scans one segment and takes in what its batches say.
@@ -158,6 +196,9 @@ func (o *opening) scan(seg *segment.Segment) (scanned, error) {
 	l := o.l
 	s := scanned{seg: seg, rewrite: -1}
 	r, err := seg.Scan(segment.ScanOptions{Around: o.around, Each: func(r *segment.Scan, pos int64, b codec.Batch) error {
+		if base := b.BaseOffset(); base > r.Next && l.dense(r.Next) && !behindHole(r, pos) {
+			return &segment.Reject{Err: fmt.Errorf("batch begins at offset %d where %d is next: %w", base, r.Next, segment.ErrInvalidOffset)}
+		}
 		if s.rewrite < 0 && b.NextOffset() > o.mark {
 			s.rewrite = pos
 		}
@@ -167,7 +208,7 @@ func (o *opening) scan(seg *segment.Segment) (scanned, error) {
 		if b.ProducerID() < 0 {
 			return nil
 		}
-		return o.noteProducer(b, r.AbortedTxn)
+		return l.noteProducer(l.producers, b, r.AbortedTxn)
 	}})
 	if err != nil {
 		return s, err
@@ -179,6 +220,12 @@ func (o *opening) scan(seg *segment.Segment) (scanned, error) {
 	return s, nil
 }
 
+// behindHole tells whether a scan has just gone past damage.
+func behindHole(r *segment.Scan, pos int64) bool {
+	n := len(r.Holes)
+	return n > 0 && r.Holes[n-1].End == pos
+}
+
 // noteEpoch assigns an epoch if it is newer than the last (Kafka assigns only
 // then in recovery).
 func (l *Log) noteEpoch(e int32, start int64) {
@@ -188,8 +235,7 @@ func (l *Log) noteEpoch(e int32, start int64) {
 }
 
 // noteProducer takes a batch with a producer id into the producer state.
-func (o *opening) noteProducer(b codec.Batch, aborted func(t abortedTxn) error) error {
-	l := o.l
+func (l *Log) noteProducer(p *Producers, b codec.Batch, aborted func(t abortedTxn) error) error {
 	var control *codec.Control
 	if b.IsControl() {
 		c, ok, err := codec.DecodeControl(b)
@@ -200,7 +246,7 @@ func (o *opening) noteProducer(b codec.Batch, aborted func(t abortedTxn) error) 
 			control = &c
 		}
 	}
-	done, err := l.producers.Update(b, control)
+	done, err := p.Update(b, control)
 	if err != nil {
 		// What is in the log is a fact; Kafka's recovery warns as well.
 		l.env.logger.Warn("producer state", "partition", l.name(), "offset", b.BaseOffset(), "err", err)
@@ -209,7 +255,7 @@ func (o *opening) noteProducer(b codec.Batch, aborted func(t abortedTxn) error) 
 	if done != nil && done.Aborted && aborted != nil {
 		return aborted(abortedTxn{
 			ProducerID: done.ProducerID, FirstOffset: done.FirstOffset, LastOffset: done.LastOffset,
-			LastStableOffset: l.producers.LastStableAfter(*done),
+			LastStableOffset: p.LastStableAfter(*done),
 		})
 	}
 	return nil
@@ -227,6 +273,9 @@ func (o *opening) stopAt(done *[]scanned, i int, pos, offset int64, reason error
 		return true, nil
 	}
 	last := (*done)[len(*done)-1]
+	if err := o.beginEpoch(last.seg, pos, offset, o.segs[i:]); err != nil {
+		return false, err
+	}
 	for j := len(o.segs) - 1; j >= i; j-- {
 		cut, err := o.setAside(o.segs[j])
 		if err != nil {
@@ -234,7 +283,7 @@ func (o *opening) stopAt(done *[]scanned, i int, pos, offset int64, reason error
 		}
 		o.cut(cut)
 	}
-	if err := l.env.fsys.SyncDir(l.dir); err != nil {
+	if err := l.syncDir(); err != nil {
 		return false, err
 	}
 	name, n, err := last.seg.Quarantine(pos)
@@ -242,7 +291,7 @@ func (o *opening) stopAt(done *[]scanned, i int, pos, offset int64, reason error
 		return false, spaceError(err)
 	}
 	if n > 0 {
-		if err := l.env.fsys.SyncDir(l.dir); err != nil {
+		if err := l.syncDir(); err != nil {
 			return false, err
 		}
 		o.cut(Cut{Path: last.seg.Path(), Position: pos, Offset: offset, Bytes: n, Quarantine: name, Reason: reason})
@@ -254,23 +303,76 @@ func (o *opening) stopAt(done *[]scanned, i int, pos, offset int64, reason error
 	return false, nil
 }
 
+// beginEpoch begins a new leader epoch at the offset from which on the log is to
+// be cut, and makes it durable before that is done: afterwards nothing tells any
+// more that it was longer.
+func (o *opening) beginEpoch(last *segment.Segment, pos, offset int64, later []*segment.Segment) error {
+	l := o.l
+	lost, err := l.hasData(last.Base(), pos)
+	for _, s := range later {
+		if lost || err != nil {
+			break
+		}
+		lost, err = l.hasData(s.Base(), 0)
+	}
+	if !lost || err != nil {
+		return err
+	}
+	o.r.Shortened = true
+	if o.assignEpoch(offset); o.newEpoch {
+		return spaceError(l.writeEpochs())
+	}
+	return nil
+}
+
+// hasData tells whether a log file has other bytes than zeros from pos on.
+func (l *Log) hasData(base, pos int64) (found bool, err error) {
+	f, err := l.env.fsys.Open(segment.Join(l.dir, segment.FileName(base, segment.LogSuffix)), vfs.ReadOnly)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := f.ReadAt(buf, pos)
+		for _, c := range buf[:n] {
+			if c != 0 {
+				return true, nil
+			}
+		}
+		pos += int64(n)
+		if err == io.EOF {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("read %s at %d: %w", f.Path(), pos, err)
+		}
+	}
+}
+
 func (o *opening) cut(c Cut) {
+	if c.Bytes == 0 {
+		return
+	}
 	o.r.Cuts = append(o.r.Cuts, c)
 	o.r.BytesCut += c.Bytes
-	o.r.Shortened = o.r.Shortened || c.Bytes > 0
 	o.l.env.logger.Warn("torn tail cut off", "partition", o.l.name(), "path", c.Path, "position", c.Position,
 		"offset", c.Offset, "bytes", c.Bytes, "quarantine", c.Quarantine, "reason", c.Reason)
 }
 
 // setAside renames a whole segment that lies behind a torn tail. Its index files
 // go: they are nothing without it.
-func (o *opening) setAside(s *segment.Segment) (Cut, error) {
+func (o *opening) setAside(s *segment.Segment) (c Cut, err error) {
 	l := o.l
 	fsys := l.env.fsys
-	c := Cut{Path: s.Path(), Offset: s.Base(), Bytes: s.Size(), Reason: errors.New("it lies behind a torn tail")}
-	if s.Size() == 0 {
+	data, err := l.hasData(s.Base(), 0)
+	if err != nil {
+		return c, err
+	}
+	if !data {
 		return c, s.Remove()
 	}
+	c = Cut{Path: s.Path(), Offset: s.Base(), Bytes: s.Size(), Reason: errors.New("it lies behind a torn tail")}
 	if err := s.Close(); err != nil {
 		return c, err
 	}
@@ -303,36 +405,77 @@ func (o *opening) settle(done []scanned) error {
 	if o.st.MarksValid && o.st.Marks != nil && o.st.Marks.Published() > end {
 		o.r.Shortened = true
 	}
-	for i, s := range done {
+	last := done[len(done)-1]
+	o.dropSums(last.seg.Base())
+	for _, s := range done {
 		if n := s.scan.Valid - s.rewrite; n > 0 {
 			if err := s.seg.Rewrite(s.rewrite, s.scan.Valid); err != nil {
 				return err
 			}
 			o.r.BytesRewritten += n
 		}
-		if i == len(done)-1 {
-			break
+		if s.seg != last.seg {
+			if err := o.sealScanned(&s); err != nil {
+				return err
+			}
 		}
-		if err := s.seg.Trim(s.scan.Valid); err != nil {
-			return err
-		}
-		if err := s.scan.Finish(); err != nil {
-			return err
-		}
-		if err := s.seg.Sealed(s.scan); err != nil {
-			return spaceError(err)
-		}
-		o.r.Rebuilt = append(o.r.Rebuilt, segment.FileName(s.seg.Base(), segment.IndexSuffix))
 	}
-	last := done[len(done)-1]
 	if err := last.seg.Activate(last.scan); err != nil {
 		return err
 	}
-	if err := l.env.fsys.SyncDir(l.dir); err != nil {
+	if err := l.syncDir(); err != nil {
 		return err
 	}
 	l.durable.Store(end)
 	return o.settleSnapshots(end)
+}
+
+// sealScanned does what sealing would have done: exact size, index files, the
+// snapshot behind it, checksums.
+func (o *opening) sealScanned(s *scanned) error {
+	l := o.l
+	base := s.seg.Base()
+	if err := s.seg.Trim(s.scan.Valid); err != nil {
+		return err
+	}
+	if err := s.scan.Finish(); err != nil {
+		return err
+	}
+	if err := s.seg.Sealed(s.scan); err != nil {
+		return spaceError(err)
+	}
+	o.r.Rebuilt = append(o.r.Rebuilt, segment.FileName(base, segment.IndexSuffix))
+	if next := s.scan.Next; s.snapshot != nil && !slices.Contains(o.snapshots, next) {
+		if err := replaceFile(l.env.fsys, l.snapshotName(next), s.snapshot); err != nil {
+			return spaceError(err)
+		}
+	}
+	for _, suffix := range []string{segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix, segment.LogSuffix} {
+		was, ok := l.sums.of(base, suffix)
+		if suffix == segment.LogSuffix && ok && was.Size == s.scan.Valid {
+			continue // what was noted when it was sealed knows more than a scan
+		}
+		sum, err := l.sumFile(segment.FileName(base, suffix))
+		if err != nil {
+			return err
+		}
+		if was != sum {
+			l.sums.add(l, sum)
+		}
+	}
+	return nil
+}
+
+// dropSums forgets the checksums of what is not sealed any more, or was cut off:
+// the names will be used again.
+func (o *opening) dropSums(active int64) {
+	l := o.l
+	for name := range l.sums.Files {
+		if base, _, ok := segment.ParseName(name); !ok || base >= active || base < o.segs[0].Base() {
+			delete(l.sums.Files, name)
+			l.sums.end = 0 // written anew at the end
+		}
+	}
 }
 
 // replayTo brings the producer state to an offset where a segment begins: from
@@ -345,29 +488,21 @@ func (o *opening) replayTo(offset int64) error {
 		if s > offset || s < at {
 			continue
 		}
-		name := segment.Join(l.dir, segment.FileName(s, segment.SnapshotSuffix))
-		b, err := readAll(l.env.fsys, name, maxSidecar)
+		list, err := l.readSnapshot(s)
 		if err == nil {
-			var list []ProducerSnapshot
-			if list, err = ParseSnapshot(b); err == nil {
-				l.producers.Load(list, time.Now().UnixMilli(), l.expirationMs())
-				at = s
-				break
-			}
+			l.producers.Load(list, time.Now().UnixMilli(), l.expirationMs())
+			at = s
+			break
 		}
-		l.env.logger.Warn("snapshot is wrong, an older one is used", "path", l.env.fsys.Path(name), "err", err)
-		if !o.around {
-			if err := l.env.fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			o.snapshots = append(o.snapshots[:i:i], o.snapshots[i+1:]...)
-		}
+		l.env.logger.Warn("snapshot is wrong, an older one is used", "path", l.env.fsys.Path(l.snapshotName(s)), "err", err)
+		o.broken = append(o.broken, s)
+		o.snapshots = slices.Delete(o.snapshots, i, i+1)
 	}
 	for _, s := range o.segs {
 		if s.Base() >= offset || at >= offset {
 			break
 		}
-		if err := o.replaySegment(s, at, offset); err != nil {
+		if err := l.replaySegment(l.producers, s, at, offset); err != nil {
 			return err
 		}
 	}
@@ -382,15 +517,15 @@ func (l *Log) expirationMs() int64 {
 	return l.cfg.ProducerExpiration.Milliseconds()
 }
 
-// replaySegment takes the batches of [from, to) in one segment into the producer
+// replaySegment takes the batches of [from, to) in one segment into a producer
 // state.
-func (o *opening) replaySegment(s *segment.Segment, from, to int64) error {
+func (l *Log) replaySegment(p *Producers, s *segment.Segment, from, to int64) error {
 	_, err := s.Scan(segment.ScanOptions{Around: true, Each: func(_ *segment.Scan, _ int64, b codec.Batch) error {
 		if b.BaseOffset() < from || b.BaseOffset() >= to || b.ProducerID() < 0 {
 			return nil
 		}
-		err := o.noteProducer(b, nil)
-		o.l.producers.OnHighWatermark(b.NextOffset())
+		err := l.noteProducer(p, b, nil)
+		p.OnHighWatermark(b.NextOffset())
 		return err
 	}})
 	return err

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,8 +14,11 @@ import (
 // so that an append meets neither a page fault (about a microsecond a page, more
 // than half of what a small append costs) nor the making of a file.
 //
-// It works for mapped, Written logs only. Populated pages are dirty pages, which
-// a sync would have to write: under Synced that costs more than the faults.
+// It works for mapped logs only. Populated pages are dirty pages, which the next
+// sync has to write, so under Synced it goes in small steps and syncs them
+// itself. What that buys is not the faults: the blocks of a fallocated file are
+// marked unwritten, and the first sync of each must commit the filesystem's
+// journal as well (measured with 64 appenders: 73 us a sync without, 52 with).
 type road struct {
 	env   *Env
 	once  sync.Once
@@ -44,10 +48,15 @@ func (r *road) run() {
 }
 
 const (
-	roadMin = 256 << 10
-	roadMax = 16 << 20
-	// roadFast is how soon a window must be used up for the next to be larger.
+	// roadFirst is how much is appended before the helper is called at all: a
+	// partition that gets a record now and then does without.
+	roadFirst = 64 << 10
+	roadMin   = 256 << 10
+	roadMax   = 16 << 20
+	// roadFast is how soon a window must be used up for the next to be larger,
+	// and roadSlow when the road is left to the appends themselves.
 	roadFast = 50 * time.Millisecond
+	roadSlow = time.Second
 )
 
 // ahead is the road of one log.
@@ -64,6 +73,10 @@ type ahead struct {
 	next atomic.Pointer[segment.Prepared]
 }
 
+// begin sets out from the tail of a log that was just opened.
+func (a *ahead) begin(tail int64) { a.due.Store(tail + roadFirst) }
+
+// reset is for a new active segment.
 func (a *ahead) reset() { a.due.Store(0) }
 
 // makeRoad calls the helper when less than half of the road is left. writing is
@@ -88,17 +101,29 @@ func (a *ahead) make(l *Log) {
 		return
 	}
 	now := time.Now()
-	switch {
-	case a.window == 0:
-		a.window = roadMin
-	case now.Sub(a.last) < roadFast:
-		a.window = min(2*a.window, roadMax)
-	default:
-		a.window = max(a.window/2, roadMin)
-	}
+	since := now.Sub(a.last)
 	a.last = now
 	seg := l.segments.Load().active()
 	from := seg.Size()
+	switch {
+	case l.cfg.Durability == Synced:
+		seg.Prepare(roadMin)
+		if err := seg.Sync(); err != nil && !errors.Is(err, segment.ErrClosed) {
+			l.fail(err) // nobody else will be told of it
+		}
+		a.due.Store(from + roadMin/2)
+		return
+	case a.window == 0:
+		a.window = roadMin
+	case since < roadFast:
+		a.window = min(4*a.window, roadMax)
+	case since > roadSlow:
+		a.window = roadMin
+		a.due.Store(from + roadMin)
+		return
+	default:
+		a.window = max(a.window/2, roadMin)
+	}
 	seg.Prepare(a.window)
 	if a.window > roadMin && seg.Room() < 4*a.window && a.next.Load() == nil {
 		// The roll is near: have a segment ready to be renamed.

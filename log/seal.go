@@ -23,16 +23,34 @@ type sealing struct {
 	next     int64  // the base offset behind it
 	snapshot []byte // the producer state at next
 	synced   bool   // its batches are durable
+	sums     segment.Sums
 }
 
 // add takes over a segment that has just been rolled. writing is held.
+//
+// Under Written it waits for the next timed flush, which syncs the segment
+// anyway: a sync at the very moment of the roll would be felt by the appends
+// that go on beside it.
 func (s *sealer) add(l *Log, old *segment.Segment, next int64) {
 	j := &sealing{seg: old, next: next, snapshot: l.encodeSnapshot()}
 	s.Lock()
 	defer s.Unlock()
 	s.queue = append(s.queue, j)
 	s.names = true
-	if !s.running {
+	if l.cfg.Durability != Written || l.cfg.FlushInterval < 0 {
+		s.startLocked(l)
+	}
+}
+
+// start works off the queue in the background. The log is not closed.
+func (s *sealer) start(l *Log) {
+	s.Lock()
+	defer s.Unlock()
+	s.startLocked(l)
+}
+
+func (s *sealer) startLocked(l *Log) {
+	if !s.running && len(s.queue) > 0 {
 		s.running = true
 		l.work.Go(func() { s.run(l) })
 	}
@@ -50,13 +68,6 @@ func (s *sealer) unsynced() (segs []*segment.Segment, names bool) {
 	}
 	names, s.names = s.names, false
 	return segs, names
-}
-
-// renamed says that there are new names in the folder.
-func (s *sealer) renamed() {
-	s.Lock()
-	s.names = true
-	s.Unlock()
 }
 
 func (s *sealer) synced(segs []*segment.Segment) {
@@ -112,10 +123,15 @@ func (l *Log) seal(j *sealing) error {
 	if err != nil {
 		return err
 	}
+	if len(sums) > 0 { // once: a segment that is sealed gives none
+		// An empty transaction index has no file. It gets its line, before the one
+		// that the segment has.
+		j.sums = append(segment.Sums{{Name: segment.FileName(j.seg.Base(), segment.TxnSuffix)}}, sums...)
+	}
 	if err := l.writeSnapshot(j.next, j.snapshot); err != nil { // syncs the folder too
 		return err
 	}
-	l.sums.add(l, sums)
+	l.sums.add(l, j.sums...)
 	l.advance(j.next)
 	return nil
 }

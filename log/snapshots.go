@@ -19,7 +19,27 @@ func (l *Log) encodeSnapshot() []byte {
 
 // writeSnapshot writes the state that held at offset, and syncs the folder.
 func (l *Log) writeSnapshot(offset int64, b []byte) error {
-	return WriteFile(l.env.fsys, l.snapshotName(offset), b)
+	if err := replaceFile(l.env.fsys, l.snapshotName(offset), b); err != nil {
+		return err
+	}
+	return l.syncDir()
+}
+
+// readSnapshot reads the state that held at offset.
+func (l *Log) readSnapshot(offset int64) ([]ProducerSnapshot, error) {
+	b, err := readAll(l.env.fsys, l.snapshotName(offset), maxSidecar)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSnapshot(b)
+}
+
+func (l *Log) removeSnapshot(offset int64) error {
+	err := l.env.fsys.Remove(l.snapshotName(offset))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func (l *Log) snapshotName(offset int64) string {
@@ -36,8 +56,10 @@ func (o *opening) settleSnapshots(end int64) error {
 	for _, s := range o.segs {
 		bases[s.Base()] = true
 	}
-	start := max(o.segs[0].Base(), o.st.StartOffset)
+	start := max(o.segs[0].Base(), min(o.st.StartOffset, end))
 	last := o.segs[len(o.segs)-1].Base()
+	o.snapshots = append(o.snapshots, o.broken...)
+	o.broken = nil
 	newest := int64(-1) // of those that are at no base
 	for _, s := range o.snapshots {
 		if !bases[s] && s >= last && s <= end {
@@ -48,7 +70,7 @@ func (o *opening) settleSnapshots(end int64) error {
 		if s > start && s <= end && (bases[s] || s == newest) {
 			continue
 		}
-		if err := l.env.fsys.Remove(l.snapshotName(s)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := l.removeSnapshot(s); err != nil {
 			return err
 		}
 	}
@@ -58,7 +80,7 @@ func (o *opening) settleSnapshots(end int64) error {
 		}
 		l.snapshot = end
 		if newest >= 0 && newest != end {
-			return l.env.fsys.Remove(l.snapshotName(newest))
+			return l.removeSnapshot(newest)
 		}
 	}
 	return nil

@@ -2,8 +2,12 @@ package log
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"io/fs"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -12,118 +16,188 @@ import (
 )
 
 // sumsName is the file that keeps the size and CRC-32C of every sealed file of
-// the partition, because a batch's own CRC leaves its base offset out. It is a
-// hint: a line a file, appended as segments are sealed, later lines replacing
-// earlier ones, each with a checksum of its own, so that a torn line is only a
-// missing one.
+// the partition, because a batch's own CRC leaves its base offset out, and an
+// index has none. It is a hint: a line a file, appended as segments are sealed,
+// later lines replacing earlier ones, each with a checksum of its own, so that a
+// torn line is only a missing one.
 //
-//	leat-sums 1 dense        or sparse: whether offsets may be missing
+//	leat-sums 1
+//	<line crc32c> dense <offset>                         none is missing from there on
 //	<line crc32c> <file crc32c> <size> <file name>
-const sumsName = "segments.sum"
-
+//
+// Of a sealed segment there is a line for the log file and for each index; that
+// of a transaction index may say 0 bytes for a file that is not there. A log that
+// was closed in order has one for the last segment's transaction index too.
 const (
-	sumsDense  = "leat-sums 1 dense\n"
-	sumsSparse = "leat-sums 1 sparse\n"
+	sumsName   = "segments.sum"
+	sumsHeader = "leat-sums 1\n"
 )
 
-type sums struct {
-	sync.Mutex
-	end int64 // of the file; 0: not there
+// Sums is what a sums file says.
+type Sums struct {
+	Files map[string]segment.FileSum
+	// Dense is the offset from which on none is missing: what was there before
+	// may have been compacted. math.MaxInt64 when the file does not say.
+	Dense int64
 }
 
-// ParseSums reads a sums file: the last sound line of each file name, and
-// whether the partition's offsets are dense. A header that is not known makes
-// both empty.
-func ParseSums(b []byte) (files map[string]segment.FileSum, dense bool) {
-	files = make(map[string]segment.FileSum)
-	switch {
-	case bytes.HasPrefix(b, []byte(sumsDense)):
-		dense = true
-		b = b[len(sumsDense):]
-	case bytes.HasPrefix(b, []byte(sumsSparse)):
-		b = b[len(sumsSparse):]
-	default:
-		return files, false
+// sums is a log's.
+type sums struct {
+	sync.Mutex
+	Sums
+	end int64 // of the file; 0: there is none
+}
+
+// ParseSums reads a sums file: the last sound line of each kind. A header that is
+// not known makes it empty.
+func ParseSums(b []byte) Sums {
+	s := Sums{Files: make(map[string]segment.FileSum), Dense: noOffset}
+	b, ok := bytes.CutPrefix(b, []byte(sumsHeader))
+	if !ok {
+		return s
 	}
 	for len(b) > 0 {
 		line, rest, whole := bytes.Cut(b, []byte("\n"))
-		b = rest
-		if f, ok := parseSum(line); ok && whole {
-			files[f.Name] = f
+		if whole {
+			s.parse(line)
 		}
+		b = rest
 	}
-	return files, dense
+	return s
 }
 
-func parseSum(line []byte) (f segment.FileSum, ok bool) {
+func (s *Sums) parse(line []byte) {
 	fields := bytes.Split(line, []byte(" "))
-	if len(fields) != 4 || len(line) < 9 {
-		return f, false
+	if len(fields) < 3 || len(fields[0]) != 8 {
+		return
 	}
-	crc, err1 := strconv.ParseUint(string(fields[0]), 16, 32)
-	sum, err2 := strconv.ParseUint(string(fields[1]), 16, 32)
-	size, err3 := strconv.ParseInt(string(fields[2]), 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil || size < 0 ||
-		crc32.Checksum(line[9:], castagnoli) != uint32(crc) {
-		return f, false
+	crc, err := strconv.ParseUint(string(fields[0]), 16, 32)
+	if err != nil || crc32.Checksum(line[9:], castagnoli) != uint32(crc) {
+		return
 	}
-	return segment.FileSum{Name: string(fields[3]), Size: size, CRC: uint32(sum)}, true
+	if len(fields) == 3 && string(fields[1]) == "dense" {
+		if n, err := strconv.ParseInt(string(fields[2]), 10, 64); err == nil && n >= 0 {
+			s.Dense = n
+		}
+		return
+	}
+	if len(fields) != 4 {
+		return
+	}
+	sum, err1 := strconv.ParseUint(string(fields[1]), 16, 32)
+	size, err2 := strconv.ParseInt(string(fields[2]), 10, 64)
+	if err1 == nil && err2 == nil && size >= 0 {
+		name := string(fields[3])
+		s.Files[name] = segment.FileSum{Name: name, Size: size, CRC: uint32(sum)}
+	}
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func appendSum(dst []byte, f segment.FileSum) []byte {
-	line := fmt.Appendf(nil, "%08x %d %s", f.CRC, f.Size, f.Name)
+	return appendSumsLine(dst, fmt.Appendf(nil, "%08x %d %s", f.CRC, f.Size, f.Name))
+}
+
+func appendSumsLine(dst, line []byte) []byte {
 	return fmt.Appendf(dst, "%08x %s\n", crc32.Checksum(line, castagnoli), line)
 }
 
-// load reads the file at open.
-func (s *sums) load(l *Log) (files map[string]segment.FileSum, dense bool, err error) {
+// format is the whole file.
+func (s *Sums) format() []byte {
+	b := []byte(sumsHeader)
+	b = appendSumsLine(b, fmt.Appendf(nil, "dense %d", s.Dense))
+	names := make([]string, 0, len(s.Files))
+	for name := range s.Files {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		b = appendSum(b, s.Files[name])
+	}
+	return b
+}
+
+// load reads the file at open. One that is missing or unreadable says nothing.
+func (s *sums) load(l *Log) error {
 	b, err := readAll(l.env.fsys, segment.Join(l.dir, sumsName), maxSumsFile)
-	if err != nil {
-		return nil, false, err
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errTooLarge) {
+		return err
 	}
-	files, dense = ParseSums(b)
-	s.end = int64(len(b))
-	if len(files) == 0 && !dense && !bytes.HasPrefix(b, []byte(sumsSparse)) {
-		s.end = 0
+	s.Sums = ParseSums(b)
+	if s.Dense != noOffset {
+		s.end = int64(bytes.LastIndexByte(b, '\n') + 1) // a torn line is written over
 	}
-	return files, dense, nil
+	return nil
 }
 
 const maxSumsFile = 256 << 20
 
-// start makes the file of a log that is new or has none.
-func (s *sums) start(l *Log, dense bool) error {
-	head := sumsSparse
-	if dense {
-		head = sumsDense
+// rewrite replaces the file.
+func (s *sums) rewrite(l *Log) error {
+	b := s.format()
+	if err := WriteFile(l.env.fsys, segment.Join(l.dir, sumsName), b); err != nil {
+		return err
 	}
-	s.end = int64(len(head))
-	return WriteFile(l.env.fsys, segment.Join(l.dir, sumsName), []byte(head))
+	s.end = int64(len(b))
+	return nil
+}
+
+// of is what is known of a sealed file.
+func (s *sums) of(base int64, suffix string) (segment.FileSum, bool) {
+	s.Lock()
+	defer s.Unlock()
+	f, ok := s.Files[segment.FileName(base, suffix)]
+	return f, ok
 }
 
 // add appends the sums of a segment that was sealed. Failing is no harm beyond
-// the hint that is missing.
-func (s *sums) add(l *Log, files segment.Sums) {
+// the hint that is missing, and neither is a power cut that takes it: the file is
+// not synced.
+func (s *sums) add(l *Log, files ...segment.FileSum) {
 	s.Lock()
 	defer s.Unlock()
-	if s.end == 0 || len(files) == 0 {
-		return
-	}
 	var b []byte
 	for _, f := range files {
+		s.Files[f.Name] = f
 		b = appendSum(b, f)
 	}
+	if s.end == 0 || len(b) == 0 {
+		return
+	}
 	f, err := l.env.fsys.Open(segment.Join(l.dir, sumsName), vfs.ReadWrite)
+	if err == nil {
+		_, err = f.WriteAt(b, s.end)
+		err = errors.Join(err, f.Close())
+	}
 	if err != nil {
 		l.env.logger.Warn("checksums not written", "partition", l.name(), "err", err)
 		return
 	}
-	defer f.Close()
-	if _, err := f.WriteAt(b, s.end); err != nil {
-		l.env.logger.Warn("checksums not written", "partition", l.name(), "err", err)
-		return
-	}
 	s.end += int64(len(b))
+}
+
+// sumFile reads a file of the folder for its sum; one that is not there is
+// empty.
+func (l *Log) sumFile(name string) (sum segment.FileSum, err error) {
+	sum.Name = name
+	f, err := l.env.fsys.Open(segment.Join(l.dir, name), vfs.ReadOnly)
+	if errors.Is(err, fs.ErrNotExist) {
+		return sum, nil
+	}
+	if err != nil {
+		return sum, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := f.ReadAt(buf, sum.Size)
+		sum.CRC = crc32.Update(sum.CRC, castagnoli, buf[:n])
+		sum.Size += int64(n)
+		if err == io.EOF {
+			return sum, nil
+		}
+		if err != nil {
+			return sum, fmt.Errorf("read %s: %w", f.Path(), err)
+		}
+	}
 }

@@ -22,22 +22,18 @@ const (
 // LogLoader, KAFKA_RULES 4.5 steps 1 and 2): deleted files go, cleaned ones too,
 // and with them the swaps that a cleaning had not finished; the swaps that are
 // left are put in place of the segments they were made from.
+//
+// A power cut in the middle keeps any of the changes since the last sync of the
+// folder, so there is one between any two steps of which the second must not be
+// seen without the first.
 func finishSwaps(l *Log) error {
 	fsys := l.env.fsys
 	infos, err := fsys.ReadDir(l.dir)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", fsys.Path(l.dir), err)
 	}
-	changed := false
-	remove := func(name string) error {
-		changed = true
-		if err := fsys.Remove(segment.Join(l.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	}
 	minCleaned := int64(math.MaxInt64)
-	var swaps []string
+	var deleted, cleaned, swaps, unfinished []string
 	for _, info := range infos {
 		base, _, ok := segment.ParseName(info.Name)
 		if !ok {
@@ -45,14 +41,10 @@ func finishSwaps(l *Log) error {
 		}
 		switch {
 		case strings.HasSuffix(info.Name, deletedSuffix):
-			if err := remove(info.Name); err != nil {
-				return err
-			}
+			deleted = append(deleted, info.Name)
 		case strings.HasSuffix(info.Name, cleanedSuffix):
 			minCleaned = min(minCleaned, base)
-			if err := remove(info.Name); err != nil {
-				return err
-			}
+			cleaned = append(cleaned, info.Name)
 		case strings.HasSuffix(info.Name, swapSuffix):
 			swaps = append(swaps, info.Name)
 		}
@@ -60,27 +52,44 @@ func finishSwaps(l *Log) error {
 	kept := swaps[:0]
 	for _, name := range swaps {
 		if base, _, _ := segment.ParseName(name); base >= minCleaned {
-			if err := remove(name); err != nil {
-				return err
-			}
-			continue
+			unfinished = append(unfinished, name)
+		} else {
+			kept = append(kept, name)
 		}
-		kept = append(kept, name)
 	}
-	if len(kept) > 0 {
-		changed = true
-		if err := l.putInPlace(kept); err != nil {
+	// The cleaned files tell which swaps are unfinished: they go after them.
+	if err := l.removeFiles(append(deleted, unfinished...)); err != nil {
+		return err
+	}
+	if err := l.removeFiles(cleaned); err != nil {
+		return err
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	// Their names may not be durable yet, and what they replace goes next.
+	if err := fsys.SyncDir(l.dir); err != nil {
+		return err
+	}
+	return l.putInPlace(kept)
+}
+
+// removeFiles removes files of the folder for good.
+func (l *Log) removeFiles(names []string) error {
+	for _, name := range names {
+		if err := l.env.fsys.Remove(segment.Join(l.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	if changed {
-		return fsys.SyncDir(l.dir)
+	if len(names) == 0 {
+		return nil
 	}
-	return nil
+	return l.env.fsys.SyncDir(l.dir)
 }
 
 // putInPlace removes the ordinary segments whose offsets the swaps cover, and
-// gives the swaps their names.
+// gives the swaps their names: the log files first, since what is left of a swap
+// without its log takes nothing away when this is done again.
 func (l *Log) putInPlace(swaps []string) error {
 	fsys := l.env.fsys
 	from, to := int64(math.MaxInt64), int64(-1)
@@ -99,22 +108,39 @@ func (l *Log) putInPlace(swaps []string) error {
 	if err != nil {
 		return err
 	}
+	var replaced []string
 	for _, info := range infos {
 		base, suffix, ok := segment.ParseName(info.Name)
-		if !ok || base < from || base >= to || strings.HasSuffix(suffix, swapSuffix) || suffix == segment.SnapshotSuffix ||
-			strings.HasSuffix(suffix, ".quarantine") {
-			continue
-		}
-		if err := fsys.Remove(segment.Join(l.dir, info.Name)); err != nil {
-			return err
+		if ok && from <= base && base < to && isSegmentFile(suffix) {
+			replaced = append(replaced, info.Name)
 		}
 	}
-	for _, name := range swaps {
-		if err := fsys.Rename(segment.Join(l.dir, name), segment.Join(l.dir, strings.TrimSuffix(name, swapSuffix))); err != nil {
+	if err := l.removeFiles(replaced); err != nil {
+		return err
+	}
+	for _, logs := range []bool{true, false} {
+		for _, name := range swaps {
+			if strings.HasSuffix(name, segment.LogSuffix+swapSuffix) != logs {
+				continue
+			}
+			if err := fsys.Rename(segment.Join(l.dir, name), segment.Join(l.dir, strings.TrimSuffix(name, swapSuffix))); err != nil {
+				return err
+			}
+		}
+		if err := fsys.SyncDir(l.dir); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isSegmentFile tells whether a suffix is that of a log file or of an index.
+func isSegmentFile(suffix string) bool {
+	switch suffix {
+	case segment.LogSuffix, segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix:
+		return true
+	}
+	return false
 }
 
 // nextOffsetOf is the offset behind the last batch of a swap file. It was synced

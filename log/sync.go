@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leatlog/leat/segment"
@@ -17,7 +18,7 @@ import (
 // background goroutine, which goes on until nobody waits.
 type syncer struct {
 	sync.Mutex
-	busy    bool
+	busy    atomic.Bool // stored with the mutex held
 	waiters []*syncWaiter
 	spare   []*syncWaiter
 	// idle is closed when a busy syncer has become idle; made by who waits.
@@ -58,8 +59,8 @@ func (l *Log) waitDurable(ctx context.Context, offset int64) error {
 		s.Unlock()
 		return err
 	}
-	if !s.busy {
-		s.busy = true
+	if !s.busy.Load() {
+		s.busy.Store(true)
 		s.Unlock()
 		return l.syncOnce(false)
 	}
@@ -85,6 +86,36 @@ func (l *Log) waitDurable(ctx context.Context, offset int64) error {
 	}
 }
 
+// addWaiters makes requests that were appended wait for the next sync, and sees
+// to it that there is one. writing is held.
+func (l *Log) addWaiters(rs []*request) {
+	if len(rs) == 0 {
+		return
+	}
+	s := &l.sync
+	s.Lock()
+	err := l.refusing()
+	start := false
+	if err == nil {
+		for _, r := range rs {
+			s.waiters = append(s.waiters, &r.wait)
+		}
+		if !s.busy.Load() {
+			s.busy.Store(true)
+			start = true
+		}
+	}
+	s.Unlock()
+	if err != nil {
+		for _, r := range rs {
+			r.wait.done <- err
+		}
+	}
+	if start {
+		l.env.Go(l.syncLoop)
+	}
+}
+
 // syncOnce syncs what has been published so far and wakes those it covers. The
 // caller has set busy; it is cleared, or passed on to a background goroutine
 // when others wait. background says that the caller is that goroutine: then it
@@ -99,9 +130,11 @@ func (l *Log) syncOnce(background bool) error {
 		s.Lock()
 		l.becomeIdle()
 		s.Unlock()
+		l.appendPending()
 		return err
 	}
 	l.advance(target)
+	l.appendPending() // what has gathered is one batch, and waits for the next sync
 
 	s.Lock()
 	kept, wake := s.waiters[:0], s.spare[:0]
@@ -130,10 +163,21 @@ func (l *Log) syncOnce(background bool) error {
 	clear(wake)
 	s.spare = wake[:0]
 	s.Unlock()
+	if !more {
+		l.appendPending() // handed over before the syncer was seen to be idle
+	}
 	if background && !more {
 		return errIdle
 	}
 	return nil
+}
+
+// appendPending appends what was handed over, unless somebody holds the lock,
+// who will.
+func (l *Log) appendPending() {
+	if l.pending.Load() != nil && l.writing.TryLock() {
+		l.unlock()
+	}
 }
 
 var errIdle = errors.New("nobody waits")
@@ -145,7 +189,7 @@ func (l *Log) syncLoop() {
 
 // becomeIdle is called with the syncer locked.
 func (l *Log) becomeIdle() {
-	l.sync.busy = false
+	l.sync.busy.Store(false)
 	if l.sync.idle != nil {
 		close(l.sync.idle)
 		l.sync.idle = nil
@@ -156,8 +200,8 @@ func (l *Log) becomeIdle() {
 func (s *syncer) acquire() {
 	for {
 		s.Lock()
-		if !s.busy {
-			s.busy = true
+		if !s.busy.Load() {
+			s.busy.Store(true)
 			s.Unlock()
 			return
 		}
@@ -196,8 +240,7 @@ func (l *Log) syncData() error {
 		return err
 	}
 	if names {
-		if err := l.env.fsys.SyncDir(l.dir); err != nil {
-			l.seals.renamed()
+		if err := l.syncDir(); err != nil {
 			return err
 		}
 	}
@@ -246,8 +289,12 @@ func (l *Log) flushLater(n int) {
 func (l *Log) flushTimer() {
 	l.writing.Lock()
 	l.w.armed, l.w.dirty = false, 0
+	closed := l.closed.Load()
+	if !closed {
+		l.seals.start(l)
+	}
 	l.unlock()
-	if !l.closed.Load() {
+	if !closed {
 		l.flushNow()
 	}
 }

@@ -22,8 +22,12 @@ type Prepared struct {
 	w    *writer
 }
 
-// Prepare makes the file and the first ahead bytes of its road.
+// Prepare makes the file and the first ahead bytes of its road. Where nothing is
+// mapped there is nothing to prepare: vfs.ErrNotSupported.
 func Prepare(fsys vfs.FS, maps *Maps, dir string, c Config, ahead int64) (*Prepared, error) {
+	if !c.Mapped {
+		return nil, vfs.ErrNotSupported
+	}
 	name := Join(dir, PreparedName)
 	f, err := fsys.Create(name)
 	if err != nil {
@@ -33,7 +37,7 @@ func Prepare(fsys vfs.FS, maps *Maps, dir string, c Config, ahead int64) (*Prepa
 	p := &Prepared{fsys: fsys, maps: maps, dir: dir, cfg: c, w: s.newWriter(f, 0)}
 	end := min(ahead, p.w.limit)
 	if err = p.w.grow(end); err == nil {
-		err = s.mapWriter(p.w)
+		s.mapWriter(p.w)
 	}
 	if err == nil && p.w.m == nil {
 		err = vfs.ErrNotSupported
@@ -51,13 +55,16 @@ func Prepare(fsys vfs.FS, maps *Maps, dir string, c Config, ahead int64) (*Prepa
 func (p *Prepared) Become(base int64) (*Segment, error) {
 	s := Open(p.fsys, p.maps, p.dir, base, 0, p.cfg)
 	name := s.name(LogSuffix)
-	if _, err := p.fsys.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("segment %d: %w", base, errors.Join(fs.ErrExist, err))
+	switch _, err := p.fsys.Stat(name); { // a rename would replace it
+	case err == nil:
+		return nil, fmt.Errorf("segment %d: %w", base, fs.ErrExist)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("segment %d: %w", base, err)
 	}
 	if err := p.fsys.Rename(Join(p.dir, PreparedName), name); err != nil {
 		return nil, fmt.Errorf("segment %d: %w", base, err)
 	}
-	p.w.rebase(base, p.cfg)
+	p.w.rebase(base)
 	p.w.path = s.Path()
 	s.mu.writer = p.w
 	s.maxTime.Store(-1)

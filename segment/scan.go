@@ -1,10 +1,11 @@
 package segment
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
+	"math"
 
 	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/internal/vfs"
@@ -61,8 +62,9 @@ type Hole struct {
 // ScanOptions chooses how much a scan asks of a batch.
 type ScanOptions struct {
 	// Kafka: only what Apache Kafka's recovery asks: size, CRC, a magic byte
-	// above 1 and an offset that fits the index. Otherwise magic must be 2, the
-	// header possible, and base offsets must rise.
+	// above 1 and a last offset that fits the index. Otherwise every batch must
+	// be one that readers accept too (magic 2, counts that can be), and its
+	// offsets must lie above those before it.
 	Kafka bool
 	// Around goes on behind damage, with the next sound batch whose offsets can
 	// follow.
@@ -83,8 +85,8 @@ func (e *Reject) Error() string { return e.Err.Error() }
 const scanWindow = 4 << 20
 
 // Scan reads the whole file, whatever its size was taken for, checks batch by
-// batch and rebuilds the indexes in memory; nothing on disk changes. Activate
-// or Rebuilt puts them to use.
+// batch and rebuilds the indexes in memory; nothing on disk changes. Activate,
+// Sealed or Damaged puts them to use.
 func (s *Segment) Scan(o ScanOptions) (r *Scan, err error) {
 	f, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadOnly)
 	if err != nil {
@@ -105,10 +107,7 @@ func (s *Segment) scanFile(f vfs.File, o ScanOptions) (r *Scan, err error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := s.openScan(f, size)
-	if err != nil {
-		return nil, err
-	}
+	in := s.openScan(f, size)
 	defer in.close()
 
 	r = &Scan{Next: s.base, w: s.newWriter(f, size)}
@@ -118,42 +117,72 @@ func (s *Segment) scanFile(f vfs.File, o ScanOptions) (r *Scan, err error) {
 		if err := s.scan(r, in, o); err != nil {
 			return r, err
 		}
-		if !o.Around || r.Stop == StopEnd || r.Stop == StopZeros || !s.resume(r, in) {
+		if !o.Around || r.Stop == StopEnd || r.Stop == StopZeros {
 			return r, nil
+		}
+		if again, err := s.resume(r, in); !again || err != nil {
+			return r, err
 		}
 	}
 }
 
 // resume moves a scan behind the damage that stopped it, to the next place
 // where a sound batch begins. It reports whether there is one.
-func (s *Segment) resume(r *Scan, in *scanInput) bool {
-	h := Hole{Pos: r.Valid, Offset: r.Next, Err: r.Err}
+func (s *Segment) resume(r *Scan, in *scanInput) (again bool, err error) {
+	h := Hole{Pos: r.Valid, Offset: r.Next, End: in.size, Err: r.Err}
 	for pos := h.Pos + 1; pos+codec.HeaderSize <= in.size; pos++ {
+		pos, err = in.findMagic(pos)
+		if err != nil {
+			return false, err
+		}
+		if pos+codec.HeaderSize > in.size {
+			break
+		}
 		b, err := in.bytes(pos, codec.HeaderSize)
 		if err != nil {
-			return false
-		}
-		if b[16] != codec.Magic {
-			continue
+			return false, err
 		}
 		n := int64(int32(binary.BigEndian.Uint32(b[8:]))) + codec.LogOverhead
 		base := int64(binary.BigEndian.Uint64(b))
 		if n < codec.HeaderSize || n > in.size-pos || base < r.Next || base-s.base > maxRelative {
 			continue
 		}
+		// What looks like a header costs a checksum of what it says is the batch.
+		// Honest bytes seldom do; a file made of such headers must not cost the
+		// square of its size.
+		if in.tried += n; in.tried > 8*in.size+1<<20 {
+			break
+		}
 		if b, err = in.bytes(pos, int(n)); err != nil {
-			return false
+			return false, err
 		}
 		if codec.Batch(b).Check() == nil {
 			h.End = pos
 			r.Holes = append(r.Holes, h)
 			r.Valid, r.Stop, r.Err = pos, StopEnd, nil
-			return true
+			return true, nil
 		}
 	}
-	h.End = in.size
 	r.Holes = append(r.Holes, h)
-	return false
+	return false, nil
+}
+
+// findMagic is the first position from pos on where a batch would have the right
+// magic byte, or one too near the end of the file for a batch.
+func (in *scanInput) findMagic(pos int64) (int64, error) {
+	const at = 16 // in a batch
+	for pos+codec.HeaderSize <= in.size {
+		n := min(64<<10, in.size-pos)
+		b, err := in.bytes(pos, int(n))
+		if err != nil {
+			return 0, err
+		}
+		if i := bytes.IndexByte(b[at:], codec.Magic); i >= 0 {
+			return pos + int64(i), nil
+		}
+		pos += n - at
+	}
+	return in.size, nil
 }
 
 func (s *Segment) scan(r *Scan, in *scanInput, o ScanOptions) error {
@@ -174,14 +203,14 @@ func (s *Segment) scan(r *Scan, in *scanInput, o ScanOptions) error {
 			}
 		} else {
 			switch {
-			case base < r.Next || last < base:
+			case b.LastOffsetDelta() < 0 || b.RecordCount() < 0:
+				r.Stop, r.Err = StopCorrupt, fmt.Errorf("last offset delta %d, record count %d", b.LastOffsetDelta(), b.RecordCount())
+				return nil
+			case base < r.Next:
 				r.Stop, r.Err = StopOrder, fmt.Errorf("batch of offsets %d to %d where %d is next: %w", base, last, r.Next, ErrInvalidOffset)
 				return nil
-			case last-s.base > maxRelative:
-				r.Stop, r.Err = StopOverflow, fmt.Errorf("batch at offset %d: %w", last, ErrOffsetOverflow)
-				return nil
-			case b.RecordCount() < 0:
-				r.Stop, r.Err = StopCorrupt, fmt.Errorf("record count %d", b.RecordCount())
+			case last < base || last == math.MaxInt64 || last-s.base > maxRelative:
+				r.Stop, r.Err = StopOverflow, fmt.Errorf("batch from offset %d: %w", base, ErrOffsetOverflow)
 				return nil
 			}
 		}
@@ -196,7 +225,7 @@ func (s *Segment) scan(r *Scan, in *scanInput, o ScanOptions) error {
 				return err
 			}
 		}
-		if err := r.w.note(s, Entry{last, b.MaxTimestamp()}, r.Valid, int64(len(b))); err != nil {
+		if err := r.w.note(Entry{last, b.MaxTimestamp()}, r.Valid, int64(len(b))); err != nil {
 			r.Stop, r.Err = StopOrder, fmt.Errorf("batch of offsets %d to %d: %w: %w", base, last, ErrInvalidOffset, err)
 			return nil
 		}
@@ -204,158 +233,4 @@ func (s *Segment) scan(r *Scan, in *scanInput, o ScanOptions) error {
 		r.Valid += int64(len(b))
 		r.Next = last + 1
 	}
-}
-
-// scanInput is the file being scanned: mapped where it can be, else a window of
-// it.
-type scanInput struct {
-	f    vfs.File
-	maps *Maps
-	size int64
-	m    vfs.Map
-	data []byte // the map
-	seen int64  // how far the map was populated
-
-	buf []byte // without a map: bytes from at on
-	at  int64
-}
-
-func (s *Segment) openScan(f vfs.File, size int64) (*scanInput, error) {
-	in := &scanInput{f: f, size: size, maps: s.maps}
-	if size == 0 || !s.maps.reserve() {
-		return in, nil
-	}
-	m, err := f.Map(size, false)
-	if err != nil {
-		s.maps.unreserve()
-		if errors.Is(err, vfs.ErrNotSupported) || errors.Is(err, vfs.ErrTooManyMaps) {
-			return in, nil
-		}
-		return nil, fmt.Errorf("segment %d: %w", s.base, err)
-	}
-	in.m, in.data = m, m.Bytes()
-	return in, nil
-}
-
-func (in *scanInput) close() {
-	if in.m != nil {
-		_ = in.m.Unmap()
-		in.maps.unreserve()
-	}
-}
-
-// bytes gives n bytes at pos.
-func (in *scanInput) bytes(pos int64, n int) ([]byte, error) {
-	if in.m != nil {
-		if end := pos + int64(n); end > in.seen {
-			ahead := min(scanWindow, in.size-in.seen)
-			_ = in.m.Populate(int(in.seen), int(ahead), false)
-			in.seen += ahead
-		}
-		return in.data[pos : pos+int64(n)], nil
-	}
-	if i := pos - in.at; i >= 0 && i+int64(n) <= int64(len(in.buf)) {
-		return in.buf[i : i+int64(n)], nil
-	}
-	want := max(int64(n), min(scanWindow, in.size-pos))
-	if int64(cap(in.buf)) < want {
-		in.buf = make([]byte, want)
-	}
-	in.buf, in.at = in.buf[:want], pos
-	m, err := in.f.ReadAt(in.buf, pos)
-	in.buf = in.buf[:m]
-	if m < n {
-		return nil, fmt.Errorf("%s: read at %d: %w", in.f.Path(), pos, err)
-	}
-	return in.buf[:n], nil
-}
-
-// next gives the batch at r.Valid with its CRC checked, or sets why there is
-// none. The rules are those of Kafka's FileLogInputStream and ensureValid.
-func (in *scanInput) next(r *Scan) (codec.Batch, error) {
-	pos := r.Valid
-	left := in.size - pos
-	if left == 0 {
-		return nil, nil
-	}
-	if left <= 17 {
-		r.Stop, r.Err = StopShort, fmt.Errorf("%d bytes left are no batch", left)
-		return nil, in.zeros(r)
-	}
-	head := min(left, codec.HeaderSize)
-	h, err := in.bytes(pos, int(head))
-	if err != nil {
-		return nil, err
-	}
-	length := int64(int32(binary.BigEndian.Uint32(h[8:])))
-	n := length + codec.LogOverhead
-	switch {
-	case length < 14:
-		r.Stop, r.Err = StopCorrupt, fmt.Errorf("batch length %d", length)
-		return nil, in.zeros(r)
-	case n > left:
-		r.Stop, r.Err = StopShort, fmt.Errorf("batch of %d bytes where %d are left", n, left)
-		return nil, nil
-	}
-	magic := int8(h[16])
-	if magic < codec.Magic {
-		r.Stop, r.Err = StopCorrupt, error(&codec.MagicError{Magic: magic})
-		b, err := in.bytes(pos, int(n))
-		if err == nil && magic >= 0 && legacyCRC(b) {
-			r.Stop = StopFormat
-		}
-		return nil, err
-	}
-	if n < codec.HeaderSize {
-		r.Stop, r.Err = StopCorrupt, fmt.Errorf("batch length %d", length)
-		return nil, nil
-	}
-	b, err := in.bytes(pos, int(n))
-	if err != nil {
-		return nil, err
-	}
-	if batch := codec.Batch(b); batch.CRCValid() {
-		return batch, nil
-	}
-	r.Stop, r.Err = StopCorrupt, fmt.Errorf("CRC does not match a batch of %d bytes", n)
-	return nil, nil
-}
-
-// legacyCRC recognises a message of format 0 or 1, whose CRC-32 covers all
-// behind itself.
-func legacyCRC(b []byte) bool {
-	return crc32.ChecksumIEEE(b[16:]) == binary.BigEndian.Uint32(b[12:])
-}
-
-// zeros turns a stop into StopZeros when nothing but zero bytes are left.
-func (in *scanInput) zeros(r *Scan) error {
-	for pos := r.Valid; pos < in.size; {
-		n := int(min(64<<10, in.size-pos))
-		b, err := in.bytes(pos, n)
-		if err != nil {
-			return err
-		}
-		if !allZero(b) {
-			return nil
-		}
-		pos += int64(n)
-	}
-	r.Stop, r.Err = StopZeros, nil
-	return nil
-}
-
-// allZero looks at eight bytes at a time.
-func allZero(b []byte) bool {
-	for len(b) >= 8 {
-		if binary.LittleEndian.Uint64(b) != 0 {
-			return false
-		}
-		b = b[8:]
-	}
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -6,32 +6,52 @@ import (
 	"hash/crc32"
 	"io/fs"
 
-	"github.com/leatlog/leat/index"
 	"github.com/leatlog/leat/internal/vfs"
 )
 
-// Sync makes every batch committed before the call durable. The caller has
-// pinned the segment, or knows that it is active.
+// Sync makes every batch committed before the call durable. After a *SyncError
+// no later Sync or Seal of this segment succeeds.
 func (s *Segment) Sync() error {
 	s.mu.Lock()
 	w := s.mu.writer
 	if w == nil {
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		if s.mu.closed {
+			return ErrClosed
+		}
 		return nil // sealed: it was synced then
 	}
 	s.mu.pins++
 	f := w.file
 	s.mu.Unlock()
 	defer s.Unpin()
-	if err := f.Sync(); err != nil {
+	err := w.sync(f)
+	if errors.Is(err, fs.ErrClosed) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.mu.writer != w && !s.mu.closed {
-			return nil // sealed meanwhile, which synced it
+		if s.mu.closed {
+			return ErrClosed
 		}
-		return fmt.Errorf("sync %s: %w", f.Path(), &SyncError{err})
+		return nil // sealed while this one waited
 	}
-	return nil
+	return err
+}
+
+// sync makes the file durable, one call at a time. The kernel tells of a failed
+// write-back once, to whichever sync looks first, and the next one succeeds
+// though nothing was written: so what has failed once has failed for good.
+func (w *writer) sync(f vfs.File) error {
+	w.syncing <- struct{}{} // not a mutex: see DESIGN.md, section 15
+	defer func() { <-w.syncing }()
+	if w.failed != nil {
+		return w.failed
+	}
+	err := f.Sync()
+	if err == nil || errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	w.failed = &SyncError{fmt.Errorf("sync %s: %w", w.path, err)}
+	return w.failed
 }
 
 // Inactivate ends the appending: the time index gets its final entry. Seal does
@@ -62,11 +82,12 @@ func (s *Segment) Seal(sums bool) (Sums, error) {
 		return nil, nil
 	}
 	s.mu.pins++
+	file := w.file
 	s.mu.Unlock()
 	defer s.Unpin()
 
 	size := s.size.Load()
-	if err := w.trim(size); err != nil {
+	if err := w.trim(file, size); err != nil {
 		return nil, err
 	}
 	var out Sums
@@ -80,7 +101,12 @@ func (s *Segment) Seal(sums bool) (Sums, error) {
 	}
 	for _, f := range files {
 		if f.suffix == TxnSuffix && len(f.b) == 0 {
-			continue // exists only when there are aborted transactions
+			// It exists only when there are aborted transactions. One may be left
+			// from before a recovery that cut their markers off.
+			if err := s.dropFile(TxnSuffix); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if err := s.writeIndex(f.suffix, f.b); err != nil {
 			return nil, err
@@ -89,11 +115,11 @@ func (s *Segment) Seal(sums bool) (Sums, error) {
 			out = append(out, FileSum{FileName(s.base, f.suffix), int64(len(f.b)), crc32.Checksum(f.b, castagnoli)})
 		}
 	}
-	if err := w.file.Sync(); err != nil {
-		return nil, fmt.Errorf("sync %s: %w", w.file.Path(), &SyncError{err})
+	if err := w.sync(file); err != nil {
+		return nil, err
 	}
 	if sums {
-		sum, err := s.sumLog(w, size)
+		sum, err := w.sum(file, size)
 		if err != nil {
 			return nil, err
 		}
@@ -107,20 +133,17 @@ func (s *Segment) Seal(sums bool) (Sums, error) {
 	}
 	s.mu.writer = nil
 	if v := s.mu.view; v != nil {
-		v.indexes.Store(&indexes{
-			offsets: index.OpenOffsets(s.base, w.offsets.Bytes()),
-			times:   index.OpenTimes(s.base, w.times.Bytes()),
-			bytes:   int64(len(w.offsets.Bytes()) + len(w.times.Bytes())),
-		})
-		if v.shared && v.m == nil {
-			// Readers without a map go on with the file, which is theirs now.
-			v.shared = false
-			w.file = nil
-		} else {
-			v.file, v.shared = nil, false
-		}
+		v.indexes.Store(w.indexes())
+		w.handOver(v)
 	}
 	return out, w.close()
+}
+
+// indexes are the writer's, with nothing to be added.
+func (w *writer) indexes() *indexes {
+	x := &indexes{offsets: w.offsets.View(), times: w.times.View(), ours: true}
+	x.bytes = int64(len(x.offsets.Bytes()) + len(x.times.Bytes()))
+	return x
 }
 
 // SyncError marks a failed sync: the page cache can no longer be believed.
@@ -134,16 +157,16 @@ func (e *SyncError) Unwrap() error { return e.Err }
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // trim gives back the blocks behind the tail.
-func (w *writer) trim(size int64) error {
+func (w *writer) trim(file vfs.File, size int64) error {
 	w.growing.Lock()
 	defer w.growing.Unlock()
 	w.done = true
-	n, err := w.file.Size()
+	n, err := file.Size()
 	if err == nil && n > size {
-		err = w.file.Truncate(size)
+		err = file.Truncate(size)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: cut to %d bytes: %w", w.file.Path(), size, err)
+		return fmt.Errorf("%s: cut to %d bytes: %w", w.path, size, err)
 	}
 	w.allocated.Store(min(w.allocated.Load(), size))
 	w.populated.Store(min(w.populated.Load(), size))
@@ -173,32 +196,22 @@ func (s *Segment) writeIndex(suffix string, b []byte) error {
 	return nil
 }
 
-func (s *Segment) sumLog(w *writer, size int64) (uint32, error) {
-	if w.data != nil {
-		var sum uint32
-		err := vfs.Guard(w.file.Path(), 0, func() error {
-			sum = crc32.Checksum(w.data[:size], castagnoli)
-			return nil
-		})
-		return sum, err
+// sum is the checksum of the log file.
+func (w *writer) sum(file vfs.File, size int64) (sum uint32, err error) {
+	w.preparing.Lock() // a Close waits with unmapping
+	defer w.preparing.Unlock()
+	if data := w.data; data != nil {
+		defer vfs.Recover(w.path, data, &err, vfs.SetFault())
+		return crc32.Checksum(data[:size], castagnoli), nil
 	}
-	var sum uint32
-	buf := make([]byte, min(size, 256<<10))
+	buf := make([]byte, min(size, copyWindow))
 	for pos := int64(0); pos < size; {
-		n, err := w.file.ReadAt(buf[:min(int64(len(buf)), size-pos)], pos)
-		if n == 0 && err != nil {
-			return 0, fmt.Errorf("%s: read at %d: %w", w.file.Path(), pos, err)
+		b := buf[:min(int64(len(buf)), size-pos)]
+		if n, err := file.ReadAt(b, pos); n < len(b) {
+			return 0, fmt.Errorf("%s: read at %d: %w", w.path, pos, err)
 		}
-		sum = crc32.Update(sum, castagnoli, buf[:n])
-		pos += int64(n)
+		sum = crc32.Update(sum, castagnoli, b)
+		pos += int64(len(b))
 	}
 	return sum, nil
-}
-
-// dropTxnFile removes a transaction index that a scan found to be empty.
-func (s *Segment) dropTxnFile() error {
-	if err := s.fsys.Remove(s.name(TxnSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -15,6 +15,9 @@ type Config struct {
 	IndexBytes    int   // segment.index.bytes: bounds the entries of each index
 	IndexInterval int   // index.interval.bytes between entries
 	Mapped        bool  // append through a shared map; else with pwrite
+	// Synced: a sync follows every few batches, so a page fault should make one
+	// page dirty and not a large stretch (see vfs.Map.Random).
+	Synced bool
 }
 
 // Segment is one base offset of a partition. Its readers pin it: what they
@@ -40,17 +43,17 @@ type Segment struct {
 	// index files.
 	damaged atomic.Pointer[Scan]
 
+	// building is held by whoever rebuilds a wrong index, so that it happens
+	// once. It comes before mu, and that before what the writer and the Maps lock.
+	building sync.Mutex
+
 	mu struct {
 		sync.Mutex
-		pins    int
-		view    *view   // what pinned readers look through
-		writer  *writer // of the active segment
-		closed  bool    // no new pins
-		removed bool
+		pins   int
+		view   *view   // what pinned readers look through
+		writer *writer // of the active segment
+		closed bool    // no new pins
 	}
-
-	// building is held by whoever rebuilds a wrong index, so that it happens once.
-	building sync.Mutex
 }
 
 const unknownTime = int64(-1) << 63
@@ -88,12 +91,14 @@ func (s *Segment) Pin() error {
 	if s.mu.closed {
 		return ErrClosed
 	}
-	if s.mu.view == nil {
+	if v := s.mu.view; v == nil {
 		v, err := s.openView()
 		if err != nil {
 			return err
 		}
 		s.mu.view = v
+	} else if w := s.mu.writer; w != nil && s.mu.pins == 0 {
+		s.mapActive(v, w) // if it was opened before the first append made the map
 	}
 	s.mu.pins++
 	return nil
@@ -111,9 +116,10 @@ func (s *Segment) Unpin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.pins--
-	if s.mu.pins == 0 {
-		s.releaseView()
+	if s.mu.pins < 0 {
+		panic("segment: more unpins than pins")
 	}
+	s.releaseView()
 }
 
 // releaseView gives up what readers looked through, when none is left. The view
@@ -150,6 +156,9 @@ func (s *Segment) Close() error {
 	var err error
 	if w := s.mu.writer; w != nil {
 		s.mu.writer = nil
+		if s.mu.view != nil && s.mu.pins > 0 {
+			w.handOver(s.mu.view)
+		}
 		err = w.close()
 	}
 	s.releaseView()
@@ -159,16 +168,19 @@ func (s *Segment) Close() error {
 // Remove unlinks the segment's files and closes it: pinned readers go on with
 // what they hold. The caller syncs the folder.
 func (s *Segment) Remove() error {
-	s.mu.Lock()
-	s.mu.removed = true
-	s.mu.Unlock()
-	errs := []error{s.Close()}
-	// The log goes last: index files without a log are an unfinished removal,
+	err := s.Close()
+	// The log goes first: index files without a log are an unfinished removal,
 	// a log without index files would be a segment to recover.
-	for _, suffix := range []string{IndexSuffix, TimeSuffix, TxnSuffix, LogSuffix} {
-		if err := s.fsys.Remove(s.name(suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+	if err2 := s.dropFile(LogSuffix); err2 != nil {
+		return errors.Join(err, err2)
 	}
-	return errors.Join(errs...)
+	return errors.Join(err, s.dropFile(IndexSuffix), s.dropFile(TimeSuffix), s.dropFile(TxnSuffix))
+}
+
+// dropFile removes one of the segment's files if it is there.
+func (s *Segment) dropFile(suffix string) error {
+	if err := s.fsys.Remove(s.name(suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

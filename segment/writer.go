@@ -10,67 +10,74 @@ import (
 	"github.com/leatlog/leat/internal/vfs"
 )
 
-// Space is allocated in steps that double, so that ten thousand small topics do
-// not take ten thousand gigabytes, and a large one is not asked for often.
-const (
-	firstStep = 64 << 10
-	lastStep  = 64 << 20
-)
-
 // writer is the appending half of the active segment.
 //
-// The log's writer is its one user, but for prepare, which a helper calls to
-// make the road ahead of the tail, and sync.
+// The log's writer is its one user, but for Prepare, which a helper calls to
+// make the road ahead of the tail, Sync, and Seal.
 type writer struct {
 	maps *Maps
+	cfg  Config
 	file vfs.File
 	path string
-	m    vfs.Map // nil: the pwrite writer
-	data []byte  // m's bytes
+	// m is the map, nil of the pwrite writer, and data its bytes. They are made
+	// by the first append under both the segment's mu and preparing, so that
+	// others may look holding either.
+	m      vfs.Map
+	data   []byte
+	mapped bool // m is there or still to be made
 	// limit is the size of the map, beyond which the segment cannot grow.
 	limit int64
 	buf   []byte // of the pwrite writer: the batch being encoded
 
-	// allocated is how much of the file has blocks of its own. It grows under
-	// growing, and only grows.
+	// allocated is how much of the file has blocks of its own. It changes under
+	// growing.
 	allocated atomic.Int64
 	growing   sync.Mutex
 	step      int64
 	done      bool // trimmed: no more growth; guarded by growing
-	// preparing is held while the map is populated ahead, and to unmap it.
+	// preparing is held while others than the writer use the map, and to unmap it.
 	preparing sync.Mutex
 	// populated is how far the pages of the map have been faulted in ahead.
 	populated atomic.Int64
+
+	syncing chan struct{} // a lock: holds one token while a sync runs
+	failed  error         // of the first sync that failed; guarded by syncing
 
 	offsets    *index.OffsetBuilder
 	times      *index.TimeBuilder
 	txns       *index.TxnBuilder
 	sinceIndex int64 // bytes since the last index entry
+	atLimit    bool  // an index takes no further entry
 	maxTime    int64 // of all batches, and the offset of the first that has it
 	maxTimeAt  int64
 	firstTime  int64 // max timestamp of the first batch
+	next       int64 // the least offset that the next batch may have
 }
 
 func (s *Segment) newWriter(f vfs.File, size int64) *writer {
 	w := &writer{
-		maps:  s.maps,
-		file:  f,
-		limit: max(s.cfg.Bytes, size),
-		step:  firstStep,
-		txns:  index.NewTxnBuilder(),
+		maps:    s.maps,
+		cfg:     s.cfg,
+		file:    f,
+		mapped:  s.cfg.Mapped,
+		limit:   max(s.cfg.Bytes, size),
+		step:    firstStep,
+		syncing: make(chan struct{}, 1),
+		txns:    index.NewTxnBuilder(),
 	}
 	if f != nil {
 		w.path = f.Path()
 	}
-	w.rebase(s.base, s.cfg)
+	w.rebase(s.base)
 	return w
 }
 
 // rebase starts the indexes for a base offset.
-func (w *writer) rebase(base int64, c Config) {
-	w.offsets = index.NewOffsetBuilder(base, c.IndexBytes/index.OffsetEntrySize)
-	w.times = index.NewTimeBuilder(base, c.IndexBytes/index.TimeEntrySize)
-	w.maxTime, w.maxTimeAt, w.firstTime = -1, base, -1
+func (w *writer) rebase(base int64) {
+	w.offsets = index.NewOffsetBuilder(base, w.cfg.IndexBytes/index.OffsetEntrySize)
+	w.times = index.NewTimeBuilder(base, w.cfg.IndexBytes/index.TimeEntrySize)
+	w.atLimit = w.offsets.Full() || w.times.Full()
+	w.maxTime, w.maxTimeAt, w.firstTime, w.next = -1, base, -1, base
 }
 
 // WriterPath is Path of the active segment, made once: for errors of hot paths.
@@ -88,6 +95,17 @@ func Create(fsys vfs.FS, maps *Maps, dir string, base int64, c Config) (*Segment
 	s.mu.writer = w
 	s.maxTime.Store(-1)
 	return s, nil
+}
+
+// handOver leaves the file to the readers who have no map and need it, when the
+// writer ends before them.
+func (w *writer) handOver(v *view) {
+	if v.shared && v.m == nil {
+		v.shared = false
+		w.file = nil
+		return
+	}
+	v.file, v.shared = nil, false
 }
 
 // close gives the map and the file up.
@@ -110,32 +128,6 @@ func (w *writer) unmap() error {
 	w.m, w.data = nil, nil
 	w.maps.unreserve()
 	return err
-}
-
-// grow allocates blocks up to at least end. More is asked for than is needed,
-// and where the disk has not that much, just what is needed.
-func (w *writer) grow(end int64) error {
-	w.growing.Lock()
-	defer w.growing.Unlock()
-	have := w.allocated.Load()
-	if have >= end {
-		return nil
-	}
-	if end > w.limit || w.done {
-		return ErrFull
-	}
-	want := min(max(have+w.step, end), w.limit)
-	err := w.file.Allocate(have, want-have)
-	if errors.Is(err, vfs.ErrNoSpace) && want > end {
-		want = end
-		err = w.file.Allocate(have, want-have)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: allocate %d bytes at %d: %w", w.file.Path(), want-have, have, err)
-	}
-	w.step = min(2*w.step, lastStep)
-	w.allocated.Store(want)
-	return nil
 }
 
 // Reserve returns room for n bytes at the tail, to encode a batch into. The
@@ -164,19 +156,19 @@ func (s *Segment) reserveSlow(w *writer, pos int64, n int) ([]byte, error) {
 	if end > w.limit {
 		return nil, ErrFull
 	}
-	if s.cfg.Mapped {
-		if err := w.grow(end); err == nil {
-			if err := s.mapWriter(w); err != nil {
-				return nil, err
-			}
+	if w.mapped {
+		switch err := w.grow(end); {
+		case err == nil:
+			s.mapWriter(w)
 			if w.data != nil {
 				return w.data[pos:end:end], nil
 			}
-		} else if !errors.Is(err, vfs.ErrNotSupported) {
+		case !errors.Is(err, vfs.ErrNotSupported):
 			return nil, err
-		} else {
-			s.cfg.Mapped = false // without real blocks a full disk would be a signal
 		}
+		// Without real blocks a full disk would be a signal; and whatever
+		// forbids the map, pwrite does as well.
+		w.mapped = false
 	}
 	if cap(w.buf) < n {
 		w.buf = make([]byte, n)
@@ -185,22 +177,23 @@ func (s *Segment) reserveSlow(w *writer, pos int64, n int) ([]byte, error) {
 }
 
 // mapWriter reserves the whole segment's addresses once: the map never moves.
-func (s *Segment) mapWriter(w *writer) error {
+func (s *Segment) mapWriter(w *writer) {
 	if !s.maps.reserve() {
-		s.cfg.Mapped = false
-		return nil
+		return
 	}
 	m, err := w.file.Map(w.limit, true)
 	if err != nil {
 		s.maps.unreserve()
-		if errors.Is(err, vfs.ErrNotSupported) {
-			s.cfg.Mapped = false
-			return nil
-		}
-		return fmt.Errorf("%s: map: %w", w.file.Path(), err)
+		return
 	}
+	if s.cfg.Synced {
+		m.Random()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.preparing.Lock()
+	defer w.preparing.Unlock()
 	w.m, w.data = m, m.Bytes()
-	return nil
 }
 
 // Entry is what a segment's indexes and end need to know of a committed batch.
@@ -216,38 +209,52 @@ type Entry struct {
 func (s *Segment) Commit(n int, e Entry) error {
 	w := s.mu.writer
 	pos := s.size.Load()
+	switch {
+	case e.LastOffset < w.next:
+		return fmt.Errorf("%s: batch up to offset %d where %d is next: %w", w.path, e.LastOffset, w.next, ErrInvalidOffset)
+	case e.LastOffset-s.base > maxRelative:
+		return fmt.Errorf("%s: batch at offset %d: %w", w.path, e.LastOffset, ErrOffsetOverflow)
+	}
 	if w.data == nil {
-		if err := s.writeAt(w, w.buf[:n], pos); err != nil {
+		if err := w.writeAt(w.buf[:n], pos); err != nil {
 			return err
 		}
 	}
-	if err := w.note(s, e, pos, int64(n)); err != nil {
+	// The batch comes before its index entries: a reader who found an entry of a
+	// batch that is not there yet would take the index for a wrong one.
+	s.size.Store(pos + int64(n))
+	if err := w.note(e, pos, int64(n)); err != nil {
 		return err
 	}
-	s.size.Store(pos + int64(n))
+	w.next = e.LastOffset + 1
+	if w.maxTime != s.maxTime.Load() {
+		s.maxTime.Store(w.maxTime)
+	}
 	return nil
 }
 
 // writeAt appends with pwrite. What a failed write leaves behind is cut off
 // again: a later, shorter batch would be followed by the rest of it, which is a
 // user's bytes and may look like a batch.
-func (s *Segment) writeAt(w *writer, b []byte, pos int64) error {
+func (w *writer) writeAt(b []byte, pos int64) error {
 	end := pos + int64(len(b))
 	if end > w.allocated.Load() {
 		err := w.grow(end)
-		if err != nil && !errors.Is(err, vfs.ErrNotSupported) {
+		if errors.Is(err, vfs.ErrNotSupported) {
+			w.setAllocated(w.limit) // as good as it gets: not asked again
+		} else if err != nil {
 			return err
 		}
 	}
 	if _, err := w.file.WriteAt(b, pos); err != nil {
-		err = fmt.Errorf("%s: write %d bytes at %d: %w", w.file.Path(), len(b), pos, err)
+		err = fmt.Errorf("%s: write %d bytes at %d: %w", w.path, len(b), pos, err)
 		if !errors.Is(err, vfs.ErrNoSpace) {
 			return err
 		}
 		if err2 := w.file.Truncate(pos); err2 != nil {
 			return fmt.Errorf("%v; and cutting it off again: %w", err, err2)
 		}
-		w.allocated.Store(min(w.allocated.Load(), pos))
+		w.setAllocated(pos)
 		return err
 	}
 	return nil
@@ -256,22 +263,24 @@ func (s *Segment) writeAt(w *writer, b []byte, pos int64) error {
 // note keeps the indexes, batch by batch, as Kafka does since 4.1 (KAFKA_RULES
 // 4.3): the time of the first batch that is later than all before it, and an
 // entry in both indexes when more than the interval has been written since the
-// last one.
-func (w *writer) note(s *Segment, e Entry, pos, n int64) error {
+// last one. Entries that an index has no room for are left out: the log rolls
+// before, but a scan may meet a segment written under other settings, and a
+// longer way from the last entry is all that it costs.
+func (w *writer) note(e Entry, pos, n int64) error {
 	if pos == 0 {
 		w.firstTime = e.MaxTimestamp
 	}
 	if e.MaxTimestamp > w.maxTime {
 		w.maxTime, w.maxTimeAt = e.MaxTimestamp, e.LastOffset
-		s.maxTime.Store(e.MaxTimestamp)
 	}
-	if w.sinceIndex > int64(s.cfg.IndexInterval) {
+	if w.sinceIndex > int64(w.cfg.IndexInterval) && pos <= maxRelative && !w.atLimit {
 		if err := w.offsets.Append(e.LastOffset, pos); err != nil {
 			return err
 		}
 		if err := w.times.MaybeAppend(w.maxTime, w.maxTimeAt, false); err != nil {
 			return err
 		}
+		w.atLimit = w.offsets.Full() || w.times.Full()
 		w.sinceIndex = 0
 	}
 	w.sinceIndex += n
@@ -287,10 +296,7 @@ func (s *Segment) AbortedTxn(t index.AbortedTxn) error { return s.mu.writer.txns
 func (s *Segment) Room() int64 { return s.cfg.Bytes - s.size.Load() }
 
 // IndexFull reports that one of the indexes takes no further entry.
-func (s *Segment) IndexFull() bool {
-	w := s.mu.writer
-	return w.offsets.Full() || w.times.Full()
-}
+func (s *Segment) IndexFull() bool { return s.mu.writer.atLimit }
 
 // FirstTimestamp is the max timestamp of the active segment's first batch; -1
 // when there is none.
@@ -303,32 +309,3 @@ func (s *Segment) Active() bool {
 	defer s.mu.Unlock()
 	return s.mu.writer != nil
 }
-
-// Prepare makes the road ahead: blocks for the next ahead bytes and, for a
-// mapped segment, their pages faulted in. It is called by a helper while the
-// writer goes on, and is a hint: failures are left for the writer to meet.
-func (s *Segment) Prepare(ahead int64) {
-	s.mu.Lock()
-	w := s.mu.writer
-	s.mu.Unlock()
-	if w == nil {
-		return
-	}
-	w.preparing.Lock()
-	defer w.preparing.Unlock()
-	if w.m == nil {
-		return
-	}
-	pos := s.size.Load()
-	end := min(pos+ahead, w.limit)
-	if end > w.allocated.Load() && w.grow(end) != nil {
-		return
-	}
-	if from := max(w.populated.Load(), pos); from < end {
-		_ = w.m.Populate(int(from), int(end-from), true)
-		w.populated.Store(end)
-	}
-}
-
-// Prepared is how far ahead of the tail the road is made, in bytes.
-func (s *Segment) Prepared() int64 { return s.mu.writer.populated.Load() - s.size.Load() }

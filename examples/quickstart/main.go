@@ -59,14 +59,14 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		return 2
 	}
 	err := quickstart(ctx, *dir, flags.Arg(0), stdin, stdout)
-	if cause := context.Cause(ctx); cause != nil {
-		err = errors.Join(errors.New("stopped before the end"), err)
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		err = errors.New("stopped before the end")
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "quickstart: %s\n", strings.ReplaceAll(err.Error(), "\n", ": "))
-		return 1
-	}
-	return 0
+	fmt.Fprintln(stderr, "quickstart:", err)
+	return 1
 }
 
 func quickstart(ctx context.Context, dir, file string, stdin io.Reader, out io.Writer) (err error) {
@@ -75,12 +75,14 @@ func quickstart(ctx context.Context, dir, file string, stdin io.Reader, out io.W
 		return err
 	}
 	defer lines.Close()
-	if dir == "" {
+	kept := dir != ""
+	if !kept {
 		if dir, err = os.MkdirTemp("", "leat-quickstart-"); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
+	fmt.Fprintf(out, "store    %s, which is %s\n", dir, map[bool]string{true: "kept", false: "removed at the end"}[kept])
 
 	began, err := write(ctx, dir, lines, out)
 	if err != nil {
@@ -98,9 +100,12 @@ func quickstart(ctx context.Context, dir, file string, stdin io.Reader, out io.W
 	return tail(ctx, st, out)
 }
 
-// batchBytes is how much is gathered for a partition before it is appended, as
-// one batch: it compresses better and shares one sync.
-const batchBytes = 256 << 10
+const (
+	// batchBytes is how much is gathered for a partition before it is appended, as
+	// one batch: it compresses better, and shares one sync.
+	batchBytes = 256 << 10
+	overhead   = 64 // of a record beside its line, at most
+)
 
 // write appends the lines to the topic, and returns the offset of each partition
 // at which it began.
@@ -120,9 +125,7 @@ func write(ctx context.Context, dir string, lines io.Reader, out io.Writer) (beg
 		there += p.LogEndOffset() - p.LogStartOffset()
 	}
 	if there > 0 {
-		fmt.Fprintf(out, "store    %s, where topic access has %d records already: appending\n", dir, there)
-	} else {
-		fmt.Fprintf(out, "store    %s\n", dir)
+		fmt.Fprintf(out, "topic    access is there with %d records: what follows is appended, and counted without them\n", there)
 	}
 
 	var t tally
@@ -148,13 +151,13 @@ func write(ctx context.Context, dir string, lines io.Reader, out io.Writer) (beg
 		address, _, _ := bytes.Cut(line, []byte(" "))
 		id := access.PartitionFor(address)
 		b := &batches[id]
-		if b.bytes+len(line) > batchBytes {
+		if len(b.records) > 0 && b.bytes+len(line) > batchBytes {
 			if err := flush(id); err != nil {
 				return nil, err
 			}
 		}
 		rec := leat.Record{Key: address, Value: line}
-		b.records, b.bytes = append(b.records, rec), b.bytes+len(line)
+		b.records, b.bytes = append(b.records, rec), b.bytes+len(line)+overhead
 		t.add(&rec)
 	}
 	if err := in.Err(); err != nil {
@@ -232,13 +235,13 @@ func tail(ctx context.Context, st *leat.Store, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer rd.Close()
 	type result struct {
 		at  time.Time
 		err error
 	}
 	woken := make(chan result, 1)
-	go func() {
+	go func() { // a reader is for one goroutine
+		defer rd.Close()
 		_, err := rd.Next(ctx) // blocks until there is a record
 		woken <- result{time.Now(), err}
 	}()
@@ -250,7 +253,7 @@ func tail(ctx context.Context, st *leat.Store, out io.Writer) error {
 	}
 	appended := time.Now()
 	if _, err := p.Append(ctx, leat.Record{Value: []byte("wake up")}); err != nil {
-		return errors.Join(err, rd.Close())
+		return err // closing the store ends the reader's wait
 	}
 	r := <-woken
 	if r.err != nil {

@@ -62,6 +62,12 @@ type osMap struct {
 
 func (m *osMap) Bytes() []byte { return m.b }
 
+func (m *osMap) Random() {
+	if len(m.b) > 0 {
+		_ = unix.Madvise(m.b, unix.MADV_RANDOM) // without it all works as well
+	}
+}
+
 func (m *osMap) Populate(off, n int, write bool) (err error) {
 	if off < 0 || n < 0 || off > len(m.b)-n {
 		return pathError("populate", m.path, fs.ErrInvalid)

@@ -283,6 +283,8 @@ type memMap struct {
 
 func (m *memMap) Bytes() []byte { return m.b }
 
+func (m *memMap) Random() {}
+
 func (m *memMap) Populate(off, n int, _ bool) error {
 	return m.m.call(OpPopulate, m.name, func() error {
 		if off < 0 || n < 0 || off > len(m.b)-n {

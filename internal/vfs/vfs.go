@@ -166,6 +166,12 @@ type Map interface {
 	// It is a hint: an error says only that it was of no use.
 	Populate(off, n int, write bool) error
 
+	// Random says that the pages are touched one by one, with a Sync after
+	// each: a fault is to bring in one page and not a large stretch around it,
+	// which a Sync would then write whole (measured on ext4: 20 us become 140).
+	// It is a hint.
+	Random()
+
 	// Unmap ends the map. Nothing may touch its bytes any more. Calling it
 	// again does nothing.
 	Unmap() error

@@ -1,0 +1,191 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+
+	"github.com/leatlog/leat/index"
+	"github.com/leatlog/leat/internal/vfs"
+)
+
+// active gives the writer, nil when the segment is sealed.
+func (s *Segment) active() *writer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.writer
+}
+
+// loaded is the offset and time index of a pinned segment as they are now, read
+// from their files at the first use. Files that cannot be right, or not be read,
+// are errIndexWrong: the log has it all.
+func (s *Segment) loaded() (*indexes, error) {
+	if r := s.damaged.Load(); r != nil {
+		return r.w.indexes(), nil
+	}
+	v := s.mu.view
+	if x := v.indexes.Load(); x != nil {
+		return x, nil
+	}
+	if w := s.active(); w != nil {
+		return w.indexes(), nil
+	}
+	if x := v.indexes.Load(); x != nil {
+		return x, nil // sealed in between
+	}
+	ob, err := s.readFile(IndexSuffix)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errIndexWrong, err)
+	}
+	tb, err := s.readFile(TimeSuffix)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errIndexWrong, err)
+	}
+	x := &indexes{
+		offsets: index.OpenOffsets(s.base, ob).Written(),
+		times:   index.OpenTimes(s.base, tb).Written(),
+		bytes:   int64(len(ob) + len(tb)),
+	}
+	// The next offset is not known here: what matters of the offsets is proved
+	// against the log at every use.
+	if x.offsets.Check(s.size.Load(), s.offsetBound()) != nil || x.times.Check(s.offsetBound()) != nil {
+		return nil, errIndexWrong
+	}
+	v.indexes.Store(x)
+	return x, nil
+}
+
+// offsetBound is above every offset that the segment can have.
+func (s *Segment) offsetBound() int64 {
+	if s.base > math.MaxInt64-maxRelative-1 {
+		return math.MaxInt64
+	}
+	return s.base + maxRelative + 1
+}
+
+// readFile reads an index file whole: small files are not worth a map.
+func (s *Segment) readFile(suffix string) ([]byte, error) {
+	f, err := s.fsys.Open(s.name(suffix), vfs.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	n, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if n > max(maxIndexFile, int64(s.cfg.IndexBytes)) {
+		return nil, fmt.Errorf("%s: %d bytes are no index", f.Path(), n)
+	}
+	b := make([]byte, n)
+	if m, err := f.ReadAt(b, 0); int64(m) < n {
+		return nil, fmt.Errorf("read %s: %w", f.Path(), err)
+	}
+	return b, nil
+}
+
+// maxIndexFile is four times Kafka's default of segment.index.bytes.
+const maxIndexFile = 40 << 20
+
+// Txns is the segment's transaction index. A missing file means that there were
+// no aborted transactions.
+func (s *Segment) Txns() (index.Txns, error) {
+	if r := s.damaged.Load(); r != nil {
+		return r.w.txns.View(), nil
+	}
+	if w := s.active(); w != nil {
+		return w.txns.View(), nil
+	}
+	b, err := s.readFile(TxnSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.mu.closed {
+			return index.Txns{}, ErrClosed // it may have been removed, with what it said
+		}
+		return index.OpenTxns(nil), nil
+	}
+	if err != nil {
+		return index.Txns{}, err
+	}
+	x := index.OpenTxns(b)
+	if err := x.Check(s.base, s.offsetBound()); err != nil {
+		return index.Txns{}, &CorruptError{Path: s.fsys.Path(s.name(TxnSuffix)), Offset: -1, Err: err}
+	}
+	return x, nil
+}
+
+// rebuild makes the offset and time index of a pinned sealed segment anew from
+// its batches, unless somebody else has done so since wrong was loaded. That the
+// files cannot be written is no error: the indexes in memory serve as well.
+func (s *Segment) rebuild(wrong *indexes, buf *Buffer) (*indexes, error) {
+	if wrong != nil && wrong.ours {
+		return nil, errIndexWrong
+	}
+	w, err := s.collect(wrong, buf)
+	if err != nil {
+		return nil, err
+	}
+	if w != nil && s.mayWrite() {
+		_ = s.writeIndex(IndexSuffix, w.offsets.Bytes())
+		_ = s.writeIndex(TimeSuffix, w.times.Bytes())
+		if !s.mayWrite() {
+			// Removed or closed meanwhile: these files are nobody's, or wrong for
+			// whoever opened the folder since.
+			_ = s.dropFile(IndexSuffix)
+			_ = s.dropFile(TimeSuffix)
+		}
+	}
+	return s.mu.view.indexes.Load(), nil
+}
+
+func (s *Segment) mayWrite() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.mu.closed
+}
+
+// collect is the part of rebuild that only one does. It returns what is to be
+// written: nothing when another was first, nor when damage ended it early. What
+// was found up to there serves, and the damage is met by whoever reads it.
+func (s *Segment) collect(wrong *indexes, buf *Buffer) (*writer, error) {
+	s.building.Lock()
+	defer s.building.Unlock()
+	if x := s.mu.view.indexes.Load(); x != nil && x != wrong {
+		return nil, nil
+	}
+	w := s.newWriter(nil, s.size.Load())
+	pos, whole := int64(0), true
+	for {
+		b, err := s.BatchAt(pos, w.next, buf)
+		if err == io.EOF {
+			break
+		}
+		if err == nil && b.Check() != nil || errors.Is(err, ErrCorrupt) {
+			whole = false
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if b.BaseOffset() < w.next || b.LastOffset()-s.base > maxRelative {
+			whole = false
+			break
+		}
+		if err := w.note(Entry{LastOffset: b.LastOffset(), MaxTimestamp: b.MaxTimestamp()}, pos, int64(len(b))); err != nil {
+			return nil, s.corrupt(pos, w.next, err)
+		}
+		w.next = b.NextOffset()
+		pos += int64(len(b))
+	}
+	if whole {
+		_ = w.times.MaybeAppend(w.maxTime, w.maxTimeAt, true) // cannot fail: both only rise
+	}
+	s.mu.view.indexes.Store(w.indexes())
+	if !whole {
+		return nil, nil
+	}
+	return w, nil
+}

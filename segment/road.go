@@ -1,0 +1,76 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/leatlog/leat/internal/vfs"
+)
+
+// Space is allocated in steps that double, so that ten thousand small topics do
+// not take ten thousand gigabytes, and a large one is not asked for often.
+const (
+	firstStep = 64 << 10
+	lastStep  = 64 << 20
+)
+
+// grow allocates blocks up to at least end. More is asked for than is needed,
+// and where the disk has not that much, just what is needed.
+func (w *writer) grow(end int64) error {
+	w.growing.Lock()
+	defer w.growing.Unlock()
+	have := w.allocated.Load()
+	if have >= end {
+		return nil
+	}
+	if end > w.limit || w.done {
+		return ErrFull
+	}
+	want := min(max(have+w.step, end), w.limit)
+	err := w.file.Allocate(have, want-have)
+	if errors.Is(err, vfs.ErrNoSpace) && want > end {
+		want = end
+		err = w.file.Allocate(have, want-have)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: allocate %d bytes at %d: %w", w.path, want-have, have, err)
+	}
+	w.step = min(2*w.step, lastStep)
+	w.allocated.Store(want)
+	return nil
+}
+
+func (w *writer) setAllocated(n int64) {
+	w.growing.Lock()
+	w.allocated.Store(n)
+	w.growing.Unlock()
+}
+
+// Prepare makes the road ahead: blocks for the next ahead bytes and, for a
+// mapped segment, their pages faulted in. It is called by a helper while the
+// writer goes on, and is a hint: failures are left for the writer to meet.
+func (s *Segment) Prepare(ahead int64) {
+	s.mu.Lock()
+	w := s.mu.writer
+	s.mu.Unlock()
+	if w == nil {
+		return
+	}
+	w.preparing.Lock()
+	defer w.preparing.Unlock()
+	if w.m == nil {
+		return
+	}
+	pos := s.size.Load()
+	end := min(pos+ahead, w.limit)
+	if end > w.allocated.Load() && w.grow(end) != nil {
+		return
+	}
+	if from := max(w.populated.Load(), pos); from < end {
+		_ = w.m.Populate(int(from), int(end-from), true)
+		w.populated.Store(end)
+	}
+}
+
+// Prepared is how far ahead of the tail the road is made, in bytes.
+func (s *Segment) Prepared() int64 { return s.mu.writer.populated.Load() - s.size.Load() }
