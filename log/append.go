@@ -320,7 +320,7 @@ func (l *Log) appendLocked(groups [][]Record, count int, f facts, d Durability) 
 	}
 	last := base + int64(count) - 1
 	h := &l.w.header
-	now := l.stamp(h, &f)
+	now := l.stamp(h, &f, &l.w.clock)
 	seg, n, err := l.room(base, last, f.bound, h.MaxTimestamp, groups)
 	if err != nil {
 		return 0, err
@@ -361,7 +361,7 @@ func (l *Log) publish(seg *segment.Segment, end int64, n int, d Durability) {
 
 // stamp sets a header's attributes and largest timestamp, asking the clock if a
 // record needs it, and returns the clock's time.
-func (l *Log) stamp(h *codec.Header, f *facts) (now int64) {
+func (l *Log) stamp(h *codec.Header, f *facts, clock *clock) (now int64) {
 	h.Attributes, h.MaxTimestamp = 0, f.latest
 	if l.cfg.LogAppendTime {
 		h.Attributes = codec.TimestampTypeBit
@@ -369,7 +369,7 @@ func (l *Log) stamp(h *codec.Header, f *facts) (now int64) {
 	} else if !f.untimed {
 		return 0
 	}
-	now = time.Now().UnixMilli()
+	now = clock.milli()
 	l.seen.Store(now)
 	h.MaxTimestamp = max(f.latest, now)
 	return now

@@ -17,7 +17,7 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 		return 0, err
 	}
 	h := newHeader()
-	now := l.stamp(&h, &f)
+	now := l.stamp(&h, &f, new(clock))
 	h.LastOffsetDelta, h.RecordCount = int32(len(records)-1), int32(len(records))
 	plain, packed := l.env.buffer(), l.env.buffer()
 	defer l.env.release(plain)

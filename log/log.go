@@ -47,7 +47,8 @@ type Log struct {
 		dirty   int64 // bytes appended since it was armed
 		epoch   int32
 		header  codec.Header // of the batch being appended
-		rolled  time.Time    // when the active segment was made, for batches without time
+		clock   clock
+		rolled  time.Time // when the active segment was made, for batches without time
 	}
 	flush *time.Timer // of Written data, made when first needed
 
