@@ -179,12 +179,9 @@ func (s *Store) finishDelete(t *Topic) error {
 	if err := s.removeFolders(t); err != nil {
 		return err
 	}
-	// Before the topic is forgotten: what is said here of a partition must not be
-	// taken for a later topic's of the same name.
+	// What the checkpoints say of it must not be taken for a later topic's of the
+	// same name: CreateTopic looks whether they still do.
 	s.found.keep(func(tp log.TopicPartition) bool { return tp.Topic != t.name })
-	if err := s.checkpoint(); err != nil {
-		return err
-	}
 	if err := s.commit(log.Record{Key: topicKey(t.name)}); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package leat
 
 import (
 	"bytes"
+	"io/fs"
 	"log/slog"
 	"testing"
 
@@ -27,6 +28,8 @@ func TestCleanMarker(t *testing.T) {
 	st, err = openFS(m, nil)
 	require.NoError(t, err)
 	require.False(t, marked())
+	_, err = m.CrashClone(vfs.None).Stat(cleanName)
+	require.ErrorIs(t, err, fs.ErrNotExist, "gone for good before anything is written")
 	require.NoError(t, st.Close())
 	require.True(t, marked())
 
@@ -158,6 +161,20 @@ func TestStaleCheckpointLines(t *testing.T) {
 	lines, err := readSmall(m, recoveryName)
 	require.NoError(t, err)
 	require.Contains(t, string(lines), "ghost 0 50")
+	// In one session.
+	session := m.Snapshot()
+	st, err = openFS(session, nil)
+	require.NoError(t, err)
+	require.NoError(t, st.DeleteTopic(ctx, "ghost"))
+	fill(t, part(t, st, "ghost", TopicConfig{SegmentBytes: 16 << 10}), 3)
+	left := session.CrashClone(vfs.None)
+	st.abandonAll()
+	st, err = openFS(left, nil)
+	require.NoError(t, err)
+	require.Equal(t, count(0, 3), offsetsOf(t, reopened(t, st, "ghost"), ReaderOptions{}))
+	require.NoError(t, st.Close())
+
+	// And when the lines come back in between.
 	st, err = openFS(m, nil)
 	require.NoError(t, err)
 	require.NoError(t, st.DeleteTopic(ctx, "ghost"))
@@ -172,7 +189,7 @@ func TestStaleCheckpointLines(t *testing.T) {
 	st, err = openFS(m, nil)
 	require.NoError(t, err)
 	fill(t, part(t, st, "ghost", TopicConfig{SegmentBytes: 16 << 10}), 3)
-	left := m.CrashClone(vfs.None)
+	left = m.CrashClone(vfs.None)
 	st.abandonAll()
 	st = openStore(t, left, nil)
 	p := reopened(t, st, "ghost")

@@ -243,3 +243,31 @@ func TestCrashOfAdoption(t *testing.T) {
 	t.Logf("%d states", c.states)
 	require.Greater(t, c.states, 50)
 }
+
+// TestMarksOutliveCrashes: whenever the power goes, the marks of before are still
+// believed, so that damage is told from a torn tail.
+func TestMarksOutliveCrashes(t *testing.T) {
+	c := newCuts(func(op string, left *vfs.Mem) {
+		st, err := openFS(left, nil)
+		require.NoError(t, err, op)
+		require.True(t, st.state.believed, op)
+		st.abandonAll()
+	})
+	hook := c.m.SetHook
+	hook(nil)
+	st, err := openFS(c.m, nil)
+	require.NoError(t, err)
+	p := part(t, st, "orders", TopicConfig{SegmentBytes: 16 << 10})
+	hook(func(op vfs.Op, name string, before bool) error {
+		if op.Mutates() {
+			c.cut(fmt.Sprintf("%v %s, before: %v", op, name, before))
+		}
+		return nil
+	})
+	for range 3 {
+		fill(t, p, 2)
+		require.NoError(t, st.checkpoint())
+	}
+	require.NoError(t, st.Close())
+	require.Greater(t, c.states, 50)
+}

@@ -1,14 +1,20 @@
 package leat
 
 import (
+	"context"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/compress"
 	"github.com/leatlog/leat/internal/golden"
+	"github.com/leatlog/leat/internal/vfs"
 )
 
 // goldenSets are the sets of golden/partition.
@@ -175,4 +181,102 @@ func TestAdoptInternalTopic(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, end, p.LogEndOffset())
 	require.NoError(t, st.Close())
+}
+
+// TestGapBeforeAnOpenTransaction: compaction left nothing below the last stable
+// offset, and the end that a committed reader can see is reached all the same.
+func TestGapBeforeAnOpenTransaction(t *testing.T) {
+	coders := compress.New()
+	batch := func(dst []byte, offset int64, transactional bool) []byte {
+		records := []codec.Record{{Offset: offset, Timestamp: 1, Key: []byte("k")}, {Offset: offset + 1, Timestamp: 1, Key: []byte("k")}}
+		h := codec.NewHeader(offset, records)
+		if transactional {
+			h.Attributes |= codec.TransactionalBit
+			h.ProducerID, h.ProducerEpoch, h.BaseSequence = 1, 0, 0
+		}
+		dst, err := codec.AppendBatch(dst, h, records, coders)
+		require.NoError(t, err)
+		return dst
+	}
+	m := vfs.NewMem()
+	require.NoError(t, m.Mkdir("gap-0"))
+	f, err := m.Create("gap-0/00000000000000000000.log")
+	require.NoError(t, err)
+	_, err = f.WriteAt(batch(batch(nil, 0, false), 10, true), 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+
+	st := openStore(t, m, nil)
+	p := reopened(t, st, "gap")
+	require.Equal(t, int64(12), p.HighWatermark())
+	require.Equal(t, int64(10), p.LastStableOffset())
+	soon, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	r := reader(t, p, ReaderOptions{UntilEnd: true})
+	var got []int64
+	for rec, err := range r.Records(soon) {
+		require.NoError(t, err)
+		got = append(got, rec.Offset)
+	}
+	require.Equal(t, []int64{0, 1}, got)
+	require.Equal(t, int64(10), r.Offset())
+	require.Equal(t, []int64{0, 1, 10, 11}, offsetsOf(t, p, ReaderOptions{Isolation: ReadUncommitted}))
+	require.Equal(t, []int64{10, 11}, offsetsOf(t, p, ReaderOptions{From: At(5), Isolation: ReadUncommitted}))
+}
+
+// TestGoldenCompacted reads what Kafka's cleaner left: gaps, emptied batches,
+// tombstones, markers with a horizon.
+func TestGoldenCompacted(t *testing.T) {
+	for _, set := range []string{"plain", "txn", "txn-compressed"} {
+		if !golden.Has("compacted", set, "expected.json") {
+			continue
+		}
+		var want golden.Compacted
+		golden.JSON(t, &want, "compacted", set, "expected.json")
+		for _, step := range want.Steps {
+			if !golden.Has("compacted", set, step.Dir) {
+				continue
+			}
+			t.Run(set+"/"+step.Dir, func(t *testing.T) {
+				st, err := Open(golden.CopyDir(t, "compacted", set, step.Dir), nil)
+				require.NoError(t, err)
+				defer func() { require.NoError(t, st.Close()) }()
+				p := reopened(t, st, want.Topic)
+				requireShort(t, p, &step, ReadUncommitted, p.HighWatermark())
+				requireShort(t, p, &step, ReadCommitted, p.LastStableOffset())
+			})
+		}
+	}
+}
+
+func requireShort(t *testing.T, p *Partition, step *golden.CompactStep, isolation Isolation, end int64) {
+	var want []golden.ShortRecord
+	var aborted []golden.AbortedTxn
+	for _, name := range slices.Sorted(maps.Keys(step.Files)) {
+		if f := step.Files[name]; f.Entries != nil {
+			aborted = append(aborted, f.Entries.Aborted...)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(step.Files)) {
+		for _, b := range step.Files[name].Batches {
+			skip := b.IsControl || b.LastOffset >= end
+			for _, a := range aborted {
+				skip = skip || isolation == ReadCommitted && b.IsTransactional && a.ProducerID == b.ProducerID &&
+					a.FirstOffset <= b.BaseOffset && b.LastOffset <= a.LastOffset
+			}
+			if !skip {
+				want = append(want, b.Short...)
+			}
+		}
+	}
+	var got []golden.ShortRecord
+	for rec, err := range reader(t, p, ReaderOptions{Isolation: isolation, UntilEnd: true}).Records(ctx) {
+		require.NoError(t, err)
+		s := golden.ShortRecord{Offset: rec.Offset, Timestamp: rec.Timestamp.UnixMilli(), Key: string(rec.Key), HasKey: rec.Key != nil, ValueLen: -1}
+		if rec.Value != nil {
+			s.ValueLen = int64(len(rec.Value))
+		}
+		got = append(got, s)
+	}
+	require.Equal(t, want, got, "%v", isolation)
 }

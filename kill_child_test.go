@@ -113,8 +113,11 @@ func (c *killChild) appends(st *Store, g, calls int) {
 
 func (c *killChild) append(p *Partition, r *rand.Rand, d Durability, id string) {
 	n := 1
-	if r.IntN(3) == 0 {
+	switch {
+	case r.IntN(3) == 0:
 		n = 1 + r.IntN(20)
+	case p.Topic().Config().SegmentBytes >= 128<<10 && r.IntN(4) == 0:
+		id = killLarge + id // it takes a while to be written: more kills fall into it
 	}
 	base, err := p.AppendWith(context.Background(), AppendOptions{Durability: d}, killRecords(id, n)...)
 	c.check(err)
@@ -165,6 +168,8 @@ func (c *killChild) deletes(st *Store, n int) {
 	}
 }
 
+const killLarge = "large-"
+
 // killValue is the value of record k of the n that were appended together under
 // an id. All of it follows from its first line, which it repeats up to a size of
 // its own.
@@ -173,7 +178,10 @@ func killValue(id string, k, n int) []byte {
 	h := fnv.New32a()
 	_, _ = h.Write(head)
 	size := int(h.Sum32() % 200)
-	if n == 1 && size < 10 {
+	switch {
+	case strings.HasPrefix(id, killLarge):
+		size *= 500
+	case n == 1 && size < 10:
 		size *= 300
 	}
 	value := head

@@ -3,12 +3,10 @@ package leat
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -28,8 +26,7 @@ func TestKillAtCall(t *testing.T) {
 		t.Skipf("strace cannot run: %v: %s", err, out)
 	}
 	long := os.Getenv("LEAT_LONG") != ""
-	seed := uint64(time.Now().UnixNano())
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := killRand(t, 0)
 	var sum killSum
 	k := newKiller(t, memoryDir(), &sum) // each of them is slow enough
 	at := map[string]int{}
@@ -39,7 +36,7 @@ func TestKillAtCall(t *testing.T) {
 		names := "?" + strings.ReplaceAll(calls, ",", ",?") // one that the architecture does not have is no error
 		run := func(n int) bool {
 			killed := k.run(t, r.Uint64(), 300, func(*exec.Cmd, int) {},
-				strace, "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null",
+				strace, "-f", "-qq", "-o", "/dev/null",
 				"-e", "trace="+names, "-e", fmt.Sprintf("inject=%s:signal=SIGKILL:when=%d", names, n))
 			k.verify(t, r.IntN(3) == 0)
 			if killed {

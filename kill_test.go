@@ -25,8 +25,9 @@ import (
 // times, and looks each time at what is left: everything that was acknowledged,
 // at either level, under its offset; no record twice, no call by half.
 //
-// Where it fails it names the seed of the child's work (when it was killed
-// cannot be repeated), and leaves the directory.
+// Where it fails it names the seed, which LEAT_SEED repeats: what the children do
+// and when they are to be killed, though not how far they have come by then. The
+// directory stays.
 func TestKill(t *testing.T) {
 	began, cycles := time.Now(), atomic.Int64{}
 	more := func() bool {
@@ -46,7 +47,7 @@ func TestKill(t *testing.T) {
 		for w, temp := range []string{"", memoryDir()} {
 			t.Run(strconv.Itoa(w), func(t *testing.T) {
 				t.Parallel()
-				r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(w)))
+				r := killRand(t, uint64(w))
 				for cycle := 0; more(); cycle++ {
 					k := newKiller(t, temp, &sum)
 					for range 25 {
@@ -64,6 +65,22 @@ func TestKill(t *testing.T) {
 	t.Log(sum.String())
 	require.Positive(t, sum.killed.Load())
 	require.Positive(t, sum.acks.Load())
+}
+
+// killRand is the randomness of one worker.
+func killRand(t *testing.T, worker uint64) *rand.Rand {
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("LEAT_SEED"); s != "" {
+		var err error
+		seed, err = strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("LEAT_SEED=%d", seed)
+		}
+	})
+	return rand.New(rand.NewPCG(seed, worker))
 }
 
 // memoryDir is a directory in memory, or nothing: the default for temporary ones.
@@ -87,7 +104,6 @@ func (s *killSum) String() string {
 type killer struct {
 	model   *killModel
 	sum     *killSum
-	seeds   []uint64
 	removed bool
 }
 
@@ -97,7 +113,7 @@ func newKiller(t *testing.T, temp string, sum *killSum) *killer {
 	k := &killer{model: newKillModel(dir), sum: sum}
 	t.Cleanup(func() {
 		if !k.removed {
-			t.Logf("%s is left as it was; the children had the seeds %d", dir, k.seeds)
+			t.Logf("%s is left as it was", dir)
 		}
 	})
 	return k
@@ -130,7 +146,6 @@ func (k *killer) verify(t *testing.T, closed bool) { k.sum.torn.Add(int64(k.mode
 // run runs a child to its end. each is called when it has started, and with each
 // line; command, when given, is what runs the child.
 func (k *killer) run(t *testing.T, seed uint64, calls int, each func(cmd *exec.Cmd, lines int), command ...string) (killed bool) {
-	k.seeds = append(k.seeds, seed)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	args := append(command, self, "-test.run=^TestKillChild$", "-test.timeout=5m")

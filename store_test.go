@@ -10,6 +10,7 @@ import (
 
 	"github.com/leatlog/leat/internal/golden"
 	"github.com/leatlog/leat/internal/vfs"
+	"github.com/leatlog/leat/log"
 )
 
 func TestTopics(t *testing.T) {
@@ -112,6 +113,21 @@ func TestEveryOptionSurvives(t *testing.T) {
 	tp, err = st.Topic("external")
 	require.NoError(t, err)
 	require.Equal(t, everyOption, tp.Config())
+}
+
+// TestLogConfig: every option reaches the log, or is for something else.
+func TestLogConfig(t *testing.T) {
+	tp := &Topic{name: "orders", id: TopicID{7}, config: everyOption}
+	require.Equal(t, log.Config{
+		Topic: "orders", Partition: 2, TopicID: TopicID{7},
+		SegmentBytes: 1 << 20, SegmentAge: time.Hour, IndexBytes: 1 << 12, IndexInterval: 512, MaxBatchBytes: 1 << 16,
+		Compression: Zstd, LogAppendTime: true, TimestampBefore: 365 * 24 * time.Hour, TimestampAfter: Unlimited,
+		Durability: log.Written, FlushInterval: 250 * time.Millisecond, FlushBytes: 1 << 20,
+		ExternalEpochs: true, ExternalWatermark: true,
+	}, tp.logConfig(2))
+	require.Equal(t, log.Synced, log.Durability(Synced))
+	require.Equal(t, log.WriterPwrite, log.Writer(WriterPwrite))
+	require.Equal(t, log.WriterMapped, log.Writer(WriterMapped))
 }
 
 // TestOptionsTopic: defaults of the store are for topics that are created, and

@@ -262,7 +262,7 @@ func (l *Log) combine() {
 		r.next, list = list, r // oldest first
 		r = next
 	}
-	limit := min(combineLimit, int(l.cfg.MaxBatchBytes))
+	limit := int(min(combineLimit, int64(l.cfg.MaxBatchBytes), l.cfg.SegmentBytes))
 	for list != nil {
 		groups, records := l.w.groups[:0], l.w.records[:0]
 		f := facts{bound: codec.HeaderSize, latest: noTime}

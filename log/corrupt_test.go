@@ -235,7 +235,12 @@ func testCorruptBelow(t *testing.T, dense bool) {
 		if unsupported || next >= mark {
 			return
 		}
-		before := g.files()
+		// The mark is known from a checkpoint, or from the marks alone.
+		words := [8]uint64{markDurable: littleEndian(mark), markPublished: littleEndian(mark)}
+		if g.env.mapped {
+			g.st.Marks, g.st.MarksValid, g.st.RecoveryPoint = NewMarks(&words), true, corruptBase
+		}
+		before, marks := g.files(), words
 		for range 2 { // it is as damaged the next time
 			g.open()
 			require.NotNil(t, g.rep.Damage)
@@ -253,6 +258,7 @@ func testCorruptBelow(t *testing.T, dense bool) {
 			require.NoError(t, g.log.Close())
 			require.False(t, g.log.Clean())
 			require.Equal(t, before, g.files())
+			require.Equal(t, marks, words)
 		}
 	})
 }

@@ -88,18 +88,30 @@ func newRig(t testing.TB, w Writer, mem bool, c Config) *rig {
 
 func readAllRecords(t testing.TB, l *Log, from int64) (out []codec.Record) {
 	t.Helper()
+	out, err := tryRecords(l, from)
+	require.NoError(t, err)
+	return out
+}
+
+func tryRecords(l *Log, from int64) (out []codec.Record, err error) {
 	c := l.NewCursor(from)
 	defer c.Close()
 	for {
 		b, err := c.Next(l.LogEndOffset())
 		if err == ErrWait {
-			return out
+			return out, nil
 		}
-		require.NoError(t, err)
+		if err != nil {
+			return out, err
+		}
 		payload, err := codec.Unpack(b, nil, l.env.coders, MaxUnpacked)
-		require.NoError(t, err)
+		if err != nil {
+			return out, err
+		}
 		rs, err := codec.DecodeAll(b, payload, nil)
-		require.NoError(t, err)
+		if err != nil {
+			return out, err
+		}
 		for _, r := range rs {
 			out = append(out, r.Clone())
 		}

@@ -160,7 +160,7 @@ func (o *opening) list() error {
 		case suffix == segment.SnapshotSuffix:
 			o.snapshots = append(o.snapshots, base)
 		case (suffix == segment.IndexSuffix || suffix == segment.TimeSuffix || suffix == segment.TxnSuffix) && !logs[base]:
-			// The rest of a removal: the log file goes last.
+			// The rest of a removal: the log file goes first.
 			if err := fsys.Remove(name); err != nil {
 				return err
 			}

@@ -106,7 +106,7 @@ func TestReadWithoutMaps(t *testing.T) {
 				m.check(t, s)
 				require.LessOrEqual(t, g.maps.Count(), budget)
 				require.NoError(t, s.Pin())
-				require.Equal(t, g.cfg.Mapped && budget >= 2, s.Mapped(), "one map is the writer's")
+				require.Equal(t, g.canWrite && budget >= 2, s.Mapped(), "one map is the writer's")
 				require.Equal(t, s.Mapped(), s.Data() != nil)
 				s.Unpin()
 				g.seal(s)
@@ -116,7 +116,7 @@ func TestReadWithoutMaps(t *testing.T) {
 				s = g.open(5)
 				m.check(t, s)
 				require.NoError(t, s.Pin())
-				require.Equal(t, budget > 0, s.Mapped())
+				require.Equal(t, g.canMap && budget > 0, s.Mapped())
 				s.Unpin()
 				require.NoError(t, s.Close())
 				require.Zero(t, g.maps.Count())
@@ -159,6 +159,35 @@ func TestIndexFull(t *testing.T) {
 	})
 }
 
+// An entry comes when more than the interval has been written since the last one,
+// not before, and the count starts at 0 when a segment is opened again.
+func TestIndexInterval(t *testing.T) {
+	b := spec{records: 1, size: 100, time: 1}
+	n := int64(len(b.encode()))
+	c := small
+	c.IndexInterval = int(3 * n)
+	forEachWriter(t, c, func(t *testing.T, g *rig) {
+		s := g.create(0)
+		next := func(count int) {
+			for range count {
+				require.NoError(t, put(s, b.encode()))
+				b.base++
+			}
+		}
+		b.base = 0
+		next(12)
+		require.Equal(t, []golden.Pair{{4, 4 * n}, {8, 8 * n}}, offsetPairs(s.mu.writer.offsets.View()))
+		require.NoError(t, s.Close())
+		s = g.open(0)
+		r, err := s.Scan(ScanOptions{})
+		require.NoError(t, err)
+		require.NoError(t, s.Activate(r))
+		next(5)
+		require.Equal(t, []golden.Pair{{4, 4 * n}, {8, 8 * n}, {16, 16 * n}}, offsetPairs(s.mu.writer.offsets.View()))
+		require.NoError(t, s.Close())
+	})
+}
+
 // Offsets that do not follow, or that an index entry cannot hold, are refused
 // before anything is done.
 func TestCommitRefuses(t *testing.T) {
@@ -196,9 +225,7 @@ func TestReserve(t *testing.T) {
 			to, err := s.Reserve(n)
 			require.NoError(t, err)
 			require.Len(t, to, n)
-			if g.cfg.Mapped {
-				require.Equal(t, n, cap(to))
-			}
+			require.Equal(t, n, cap(to))
 		}
 		_, err := s.Reserve(10_000)
 		require.ErrorIs(t, err, ErrFull)
@@ -241,4 +268,38 @@ func TestNoTimestamps(t *testing.T) {
 		require.Equal(t, m.next(), r.Next)
 		require.NoError(t, s.Close())
 	})
+}
+
+// A seek and a read allocate nothing, sealed or active.
+func TestNoAllocation(t *testing.T) {
+	g := newRig(t, small, true)
+	s, m := g.create(0), &model{}
+	m.fill(t, s, 60)
+	require.NoError(t, s.Pin())
+	var buf Buffer
+	for _, sealed := range []bool{false, true} {
+		if sealed {
+			g.seal(s)
+		}
+		i := 0
+		limit := 0.0
+		if !sealed {
+			limit = 1 // the indexes as they are now
+		}
+		require.LessOrEqual(t, testing.AllocsPerRun(200, func() {
+			i = (i + 7) % 60
+			pos, err := s.Find(m.specs[i].base, &buf)
+			if err != nil || pos != m.at[i] {
+				panic(err)
+			}
+			if _, err := s.FindTime(m.specs[i].time, 0, &buf); err != nil {
+				panic(err)
+			}
+			if _, err := s.BatchAt(pos, 0, &buf); err != nil {
+				panic(err)
+			}
+		}), 2*limit)
+	}
+	s.Unpin()
+	require.NoError(t, s.Close())
 }

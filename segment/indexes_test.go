@@ -177,6 +177,12 @@ func TestRebuildWithDamage(t *testing.T) {
 		require.Equal(t, m.at[i], pos)
 	}
 	require.False(t, g.has(0, IndexSuffix), "what is made of damage is not kept")
+	for range 2 {
+		ms, _, err := s.MaxTimestamp(&buf)
+		require.NoError(t, err)
+		want, _ := m.maxTime()
+		require.Equal(t, want, ms, "of the batches behind the damage")
+	}
 
 	// A length that is damaged ends what can be found.
 	log[m.at[bad]+8] ^= 0x40

@@ -16,7 +16,7 @@ import (
 func TestPrepare(t *testing.T) {
 	forEachWriter(t, small, func(t *testing.T, g *rig) {
 		p, err := Prepare(g.fs, g.maps, testDir, g.cfg, 100<<10)
-		if !g.cfg.Mapped {
+		if !g.canWrite {
 			require.ErrorIs(t, err, vfs.ErrNotSupported, "there is nothing to prepare")
 			_, err = g.fs.Stat(Join(testDir, PreparedName))
 			require.ErrorIs(t, err, fs.ErrNotExist)
@@ -106,12 +106,15 @@ func TestPrepareRoad(t *testing.T) {
 		s.Prepare(1 << 20) // before the first append there is no road to make
 		m.fill(t, s, 5)
 		s.Prepare(200 << 10)
-		if g.cfg.Mapped {
+		if g.canWrite {
 			require.EqualValues(t, 200<<10, s.Prepared())
 			require.GreaterOrEqual(t, s.mu.writer.allocated.Load(), m.size+200<<10)
 		}
 		m.fill(t, s, 100)
 		s.Prepare(1 << 30)
+		if g.canWrite {
+			require.Equal(t, g.cfg.Bytes-m.size, s.Prepared(), "no further than the segment goes")
+		}
 		m.check(t, s)
 		if g.mem != nil {
 			g.mem.SetLimit(1)

@@ -20,6 +20,7 @@ func torn(t *testing.T, g *rig) (*Segment, *model, []byte) {
 	garbage := []byte("this is not a batch, and it is long enough to look like one, is it not?")
 	b := append(g.read(0, LogSuffix)[:m.size], garbage...)
 	g.write(0, LogSuffix, append(b, make([]byte, 5000)...))
+	require.NoError(t, g.fs.SyncDir(testDir))
 	return g.open(0), m, garbage
 }
 
@@ -49,6 +50,14 @@ func TestRecover(t *testing.T) {
 
 		size := int64(len(g.read(0, LogSuffix)))
 		require.NoError(t, s.Cut(r.Valid))
+		durable := func() {
+			if g.mem != nil {
+				for _, p := range g.mem.Dirty().Pages {
+					require.NotEqual(t, g.name(0, LogSuffix), p.File, "not synced")
+				}
+			}
+		}
+		durable()
 		require.NoError(t, s.Cut(size), "nothing to cut")
 		b := g.read(0, LogSuffix)
 		require.EqualValues(t, size, len(b), "a follower may have it mapped")
@@ -58,6 +67,7 @@ func TestRecover(t *testing.T) {
 		require.Zero(t, n)
 
 		require.NoError(t, s.Rewrite(m.at[3], r.Valid))
+		durable()
 		require.NoError(t, s.Rewrite(5, 5))
 		require.Equal(t, b, g.read(0, LogSuffix))
 

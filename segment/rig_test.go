@@ -22,6 +22,8 @@ type rig struct {
 	mem  *vfs.Mem // nil on the disk
 	maps *Maps
 	cfg  Config
+	// canMap: files can be mapped here at all, and canWrite through a map.
+	canMap, canWrite bool
 }
 
 const testDir = "t-0"
@@ -56,7 +58,26 @@ func newRig(t testing.TB, c Config, mem bool) *rig {
 		g.fs = fsys
 	}
 	require.NoError(t, g.fs.Mkdir(testDir))
+	g.probe()
 	return g
+}
+
+// probe finds out what the system can do: a 32-bit one has no maps, others than
+// Linux no blocks.
+func (g *rig) probe() {
+	f, err := g.fs.Create("probe")
+	require.NoError(g.t, err)
+	aerr := f.Allocate(0, 4096)
+	m, err := f.Map(4096, true)
+	if err == nil {
+		require.NoError(g.t, m.Unmap())
+	}
+	g.canMap, g.canWrite = err == nil, g.cfg.Mapped && err == nil && aerr == nil
+	require.NoError(g.t, f.Close())
+	require.NoError(g.t, g.fs.Remove("probe"))
+	if g.mem != nil {
+		require.NoError(g.t, g.mem.SyncDir("."))
+	}
 }
 
 func (g *rig) create(base int64) *Segment {

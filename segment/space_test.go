@@ -3,6 +3,8 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -242,16 +244,18 @@ func TestFailedSyncIsSharedWithSeal(t *testing.T) {
 	m.fill(t, s, 10)
 	require.NoError(t, s.Inactivate())
 
-	inside, on := make(chan struct{}), make(chan struct{})
-	first := true
+	inside, near, on := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var syncs atomic.Int32
 	g.mem.SetHook(func(op vfs.Op, name string, before bool) error {
-		if op != vfs.OpSync || !before || name != g.name(0, LogSuffix) || !first {
-			return nil
+		switch {
+		case op == vfs.OpSync && !before && name == g.name(0, TimeSuffix):
+			close(near) // sealing comes to the log file next
+		case op == vfs.OpSync && before && name == g.name(0, LogSuffix) && syncs.Add(1) == 1:
+			close(inside)
+			<-on
+			return errDisk
 		}
-		first = false
-		close(inside)
-		<-on
-		return errDisk
+		return nil
 	})
 	var got error
 	done := make(chan struct{})
@@ -259,6 +263,11 @@ func TestFailedSyncIsSharedWithSeal(t *testing.T) {
 	<-inside
 	sealed := make(chan error)
 	go func() { _, err := s.Seal(false); sealed <- err }()
+	<-near
+	for range 1000 {
+		runtime.Gosched()
+	}
+	require.EqualValues(t, 1, syncs.Load(), "two at once")
 	close(on)
 	<-done
 	var e *SyncError

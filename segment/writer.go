@@ -173,7 +173,7 @@ func (s *Segment) reserveSlow(w *writer, pos int64, n int) ([]byte, error) {
 	if cap(w.buf) < n {
 		w.buf = make([]byte, n)
 	}
-	return w.buf[:n], nil
+	return w.buf[:n:n], nil
 }
 
 // mapWriter reserves the whole segment's addresses once: the map never moves.
