@@ -172,6 +172,7 @@ func TestStaleCheckpointLines(t *testing.T) {
 	st, err = openFS(left, nil)
 	require.NoError(t, err)
 	require.Equal(t, count(0, 3), offsetsOf(t, reopened(t, st, "ghost"), ReaderOptions{}))
+	fill(t, reopened(t, st, "ghost"), 1) // damage would refuse it
 	require.NoError(t, st.Close())
 
 	// And when the lines come back in between.
