@@ -143,7 +143,7 @@ func (c *Cursor) faulty(err error) error {
 
 // enter goes to a pinned segment.
 func (c *Cursor) enter(s *segment.Segment, inside bool) {
-	c.seg, c.path, c.pos, c.inside = s, s.Path(), 0, inside
+	c.seg, c.path, c.pos, c.inside = s, s.PinnedPath(), 0, inside
 }
 
 // check verifies a batch: its CRC, its header, and that its offsets are those

@@ -71,7 +71,7 @@ func (l *Log) searchSegment(s *segment.Segment, ms, start, end int64, buf *segme
 		return 0, 0, false, err
 	}
 	defer s.Unpin()
-	err = vfs.Guard(s.Path(), -1, func() error {
+	err = vfs.Guard(s.PinnedPath(), -1, func() error {
 		pos, err := s.FindTime(ms, start, buf)
 		for err == nil {
 			var b codec.Batch

@@ -196,9 +196,8 @@ func TestMapsBudget(t *testing.T) {
 			require.NoError(t, s.Close())
 		}
 		require.Zero(t, maps.Count())
-		require.Zero(t, maps.mu.idle.Len())
+		require.Zero(t, maps.mu.parked)
 		require.Zero(t, maps.mu.heap+int64(maps.mu.mapped+maps.mu.files))
-		require.Empty(t, maps.mu.of)
 	}
 }
 
@@ -215,11 +214,11 @@ func TestParkedFilesAreBounded(t *testing.T) {
 		require.LessOrEqual(t, maps.mu.files, maxParkedFiles)
 		segs = append(segs, s)
 	}
-	require.Equal(t, maxParkedFiles, maps.mu.idle.Len())
+	require.Equal(t, maxParkedFiles, maps.mu.parked)
 	for _, s := range segs {
 		require.NoError(t, s.Close())
 	}
-	require.Zero(t, maps.mu.idle.Len())
+	require.Zero(t, maps.mu.parked)
 }
 
 // A follower that came before the first append gets the map when it is there.

@@ -1,9 +1,6 @@
 package segment
 
-import (
-	"container/list"
-	"sync"
-)
+import "sync"
 
 // Maps bounds the memory maps of a process. Reaching the kernel's limit
 // (vm.max_map_count) does not fail an mmap, it kills the Go runtime, so readers
@@ -16,15 +13,18 @@ type Maps struct {
 		mapped int   // parked views with a map
 		files  int   // parked views with a file
 		heap   int64 // bytes of parked indexes
-		idle   list.List
-		of     map[*Segment]*list.Element
+		parked int   // views
+		// newest and oldest are the ends of the list of segments with a parked
+		// view, which runs through the segments: parking allocates nothing.
+		newest, oldest *Segment
 	}
 	max int
 }
 
+// parked is a segment's place in the list of Maps, whose lock guards it.
 type parked struct {
-	s *Segment
-	v *view
+	view         *view // nil: not in the list
+	newer, older *Segment
 }
 
 const (
@@ -40,9 +40,7 @@ const (
 // NewMaps returns a budget of max maps; 0 means none, so that all is read with
 // pread.
 func NewMaps(max int) *Maps {
-	m := &Maps{max: max}
-	m.mu.of = make(map[*Segment]*list.Element)
-	return m
+	return &Maps{max: max}
 }
 
 // Count is the number of maps in use, parked ones included.
@@ -92,11 +90,18 @@ func (m *Maps) park(s *Segment, v *view) {
 	if v.file != nil {
 		m.mu.files++
 	}
-	m.mu.of[s] = m.mu.idle.PushFront(parked{s, v})
+	s.parked = parked{view: v, older: m.mu.newest}
+	if m.mu.newest != nil {
+		m.mu.newest.parked.newer = s
+	} else {
+		m.mu.oldest = s
+	}
+	m.mu.newest = s
+	m.mu.parked++
 	if m.mu.files > maxParkedFiles {
 		m.evictLocked(func(v *view) bool { return v.file != nil })
 	}
-	for m.mu.idle.Len() > 1 && (m.mu.heap > maxParkedIndexes || m.mu.idle.Len() > maxParkedViews) {
+	for m.mu.parked > 1 && (m.mu.heap > maxParkedIndexes || m.mu.parked > maxParkedViews) {
 		m.evictLocked(func(*view) bool { return true })
 	}
 }
@@ -105,34 +110,44 @@ func (m *Maps) park(s *Segment, v *view) {
 func (m *Maps) take(s *Segment) *view {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e, ok := m.mu.of[s]
-	if !ok {
+	if s.parked.view == nil {
 		return nil
 	}
-	return m.unlinkLocked(e)
+	return m.unlinkLocked(s)
 }
 
-func (m *Maps) unlinkLocked(e *list.Element) *view {
-	p := m.mu.idle.Remove(e).(parked)
-	delete(m.mu.of, p.s)
-	if x := p.v.indexes.Load(); x != nil {
+func (m *Maps) unlinkLocked(s *Segment) *view {
+	p := s.parked
+	s.parked = parked{}
+	if p.newer != nil {
+		p.newer.parked.older = p.older
+	} else {
+		m.mu.newest = p.older
+	}
+	if p.older != nil {
+		p.older.parked.newer = p.newer
+	} else {
+		m.mu.oldest = p.newer
+	}
+	m.mu.parked--
+	if x := p.view.indexes.Load(); x != nil {
 		m.mu.heap -= x.bytes
 	}
-	if p.v.m != nil {
+	if p.view.m != nil {
 		m.mu.mapped--
 	}
-	if p.v.file != nil {
+	if p.view.file != nil {
 		m.mu.files--
 	}
-	return p.v
+	return p.view
 }
 
 // evictLocked gives up the parked view that was least recently used of those
 // that will do.
 func (m *Maps) evictLocked(will func(*view) bool) {
-	for e := m.mu.idle.Back(); e != nil; e = e.Prev() {
-		if will(e.Value.(parked).v) {
-			m.dropLocked(m.unlinkLocked(e))
+	for s := m.mu.oldest; s != nil; s = s.parked.newer {
+		if will(s.parked.view) {
+			m.dropLocked(m.unlinkLocked(s))
 			return
 		}
 	}

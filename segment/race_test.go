@@ -25,7 +25,7 @@ func TestConcurrent(t *testing.T) {
 					concurrent(t, g, int64(round)*100_000)
 				}
 				require.Zero(t, g.maps.Count())
-				require.Zero(t, g.maps.mu.idle.Len())
+				require.Zero(t, g.maps.mu.parked)
 			})
 		}
 	}

@@ -47,6 +47,8 @@ type Segment struct {
 	// once. It comes before mu, and that before what the writer and the Maps lock.
 	building sync.Mutex
 
+	parked parked // guarded by the lock of maps
+
 	mu struct {
 		sync.Mutex
 		pins   int
@@ -74,6 +76,9 @@ func (s *Segment) Size() int64 { return s.size.Load() }
 
 // Path is the full path of the .log file, for error texts.
 func (s *Segment) Path() string { return s.fsys.Path(s.name(LogSuffix)) }
+
+// PinnedPath is Path of a pinned segment, made once a pin.
+func (s *Segment) PinnedPath() string { return s.mu.view.path }
 
 func (s *Segment) name(suffix string) string { return Join(s.dir, FileName(s.base, suffix)) }
 

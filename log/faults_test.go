@@ -1,0 +1,297 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leatlog/leat/internal/vfs"
+	"github.com/leatlog/leat/segment"
+)
+
+// The Nth-call loop: each scenario runs once for every call that it makes of the
+// file system, which fails then, alone or with all that follow. There is a clear
+// error, nothing leaks, and a later open has every record that was acknowledged.
+
+var faultErrors = map[string]error{
+	"EIO":    syscall.EIO,
+	"ENOSPC": errors.Join(vfs.ErrNoSpace, syscall.ENOSPC),
+	"EMFILE": syscall.EMFILE,
+}
+
+// faultScenario is a piece of a log's life. acked is the end of what it was
+// promised, end the end of what it may have.
+type faultScenario struct {
+	name string
+	cfg  Config
+	// before makes what run finds, without faults.
+	before func(g *rig)
+	run    func(f *faultRun)
+}
+
+type faultRun struct {
+	g          *rig
+	l          *Log
+	acked, end int
+	err        error
+}
+
+// open opens the log.
+func (f *faultRun) open() bool {
+	l, _, err := f.g.tryOpen()
+	f.l, f.err = l, err
+	return err == nil
+}
+
+func (f *faultRun) append(n int, d Durability) bool {
+	for range n {
+		base, err := f.l.Append(context.Background(), []Record{numbered(f.end)}, d)
+		if err != nil {
+			f.err = err
+			return false
+		}
+		if int(base) != f.end {
+			f.err = fmt.Errorf("appended at %d, not %d", base, f.end)
+			return false
+		}
+		f.end++
+		if d == Synced {
+			f.acked = f.end
+		}
+	}
+	return true
+}
+
+var faultScenarios = []faultScenario{
+	{
+		name: "new", run: func(f *faultRun) { _ = f.open() && f.append(1, Synced) },
+	}, {
+		name:   "append synced",
+		before: func(g *rig) { g.open() },
+		run:    func(f *faultRun) { f.append(3, Synced) },
+	}, {
+		name: "append written and sync", cfg: Config{Durability: Written, FlushInterval: -1},
+		before: func(g *rig) { g.open() },
+		run: func(f *faultRun) {
+			if f.append(3, Written) {
+				if f.err = f.l.Sync(context.Background()); f.err == nil {
+					f.acked = f.end
+				}
+			}
+		},
+	}, {
+		name:   "roll",
+		before: func(g *rig) { g.open() },
+		run:    func(f *faultRun) { f.append(15, Synced) },
+	}, {
+		name: "roll written", cfg: Config{Durability: Written, FlushInterval: -1},
+		before: func(g *rig) { g.open() },
+		run: func(f *faultRun) {
+			if f.append(15, Written) {
+				if f.err = f.l.Sync(context.Background()); f.err == nil {
+					f.acked = f.end
+				}
+			}
+		},
+	}, {
+		name: "close",
+		before: func(g *rig) {
+			g.open()
+			for i := range 8 {
+				_, err := g.log.Append(context.Background(), []Record{numbered(i)}, Written)
+				require.NoError(g.t, err)
+			}
+		},
+		run: func(f *faultRun) {
+			f.end = 8
+			if f.err = f.l.Close(); f.err == nil && f.l.Clean() {
+				f.acked = f.end
+			}
+		},
+	}, {
+		name:   "open clean",
+		before: func(g *rig) { g.fill(40) },
+		run: func(f *faultRun) {
+			f.acked, f.end = 40, 40
+			_ = f.open() && f.append(2, Synced)
+		},
+	}, {
+		name: "open unclean",
+		before: func(g *rig) {
+			bases := g.fill(40)
+			g.st = OpenState{RecoveryPoint: bases[1], StartOffset: -1, HighWatermark: -1}
+		},
+		run: func(f *faultRun) {
+			f.acked, f.end = 40, 40 // nothing was lost, but that the open cannot know
+			_ = f.open() && f.append(2, Synced)
+		},
+	}, {
+		name: "open torn",
+		before: func(g *rig) {
+			bases := g.fill(40)
+			b := g.getFile(g.logFile(bases[3]))
+			b[len(b)/2] ^= 1
+			g.putFile(g.logFile(bases[3]), b)
+			g.remove(sumsName)
+			g.putFile(sumsName, (&Sums{}).format())
+			g.st = OpenState{RecoveryPoint: bases[1], StartOffset: -1, HighWatermark: -1}
+		},
+		run: func(f *faultRun) {
+			if f.acked, f.end = int(f.g.st.RecoveryPoint), 40; f.open() {
+				f.end = int(f.l.LogEndOffset())
+				f.append(2, Synced)
+			}
+		},
+	}, {
+		name: "read",
+		before: func(g *rig) {
+			g.fill(40)
+			g.open()
+		},
+		run: func(f *faultRun) {
+			f.acked, f.end = 40, 40
+			for i := 0; i < 40 && f.err == nil; i += 9 {
+				c := f.l.NewCursor(int64(i))
+				_, f.err = c.Next(40)
+				c.Close()
+				if f.err == nil {
+					_, _, _, f.err = f.l.OffsetForTimestamp(int64(1000 + i))
+				}
+			}
+		},
+	},
+}
+
+func TestFaults(t *testing.T) {
+	goroutines := runtime.NumGoroutine()
+	runs := 0
+	for _, sc := range faultScenarios {
+		t.Run(sc.name, func(t *testing.T) {
+			for _, w := range []Writer{WriterMapped, WriterPwrite} {
+				for name, cause := range faultErrors {
+					for _, sticky := range []bool{false, true} {
+						step := 1
+						if (sticky || name != "EIO") && os.Getenv("LEAT_LONG") == "" {
+							step = 7
+						}
+						for n := 1; ; n += step {
+							runs++
+							if !testFault(t, &sc, w, n, sticky, name, cause) {
+								break
+							}
+							require.Less(t, n, 2000)
+						}
+					}
+				}
+			}
+		})
+	}
+	t.Logf("%d runs", runs)
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines; runtime.Gosched() {
+		require.True(t, time.Now().Before(end), "goroutines are left")
+	}
+}
+
+// testFault runs a scenario with its nth call failing. It reports whether there
+// was one.
+func testFault(t *testing.T, sc *faultScenario, w Writer, n int, sticky bool, name string, cause error) bool {
+	c := sc.cfg
+	c.SegmentBytes, c.IndexInterval, c.IndexBytes = smallSegments.SegmentBytes, smallSegments.IndexInterval, smallSegments.IndexBytes
+	mem := vfs.NewCrashMem()
+	require.NoError(t, mem.Mkdir("t-0"))
+	require.NoError(t, mem.SyncDir("."))
+	leak := &leakFS{FS: mem}
+	g := &rig{t: t, fs: leak, cfg: c, st: OpenState{New: true, RecoveryPoint: -1, StartOffset: -1, HighWatermark: -1}}
+	g.cfg.Topic = "t"
+	g.env = NewEnv(EnvOptions{FS: leak, MaxMaps: 100, Writer: w})
+	if sc.before != nil {
+		sc.before(g)
+	}
+	var calls atomic.Int64
+	var where atomic.Pointer[string]
+	mem.SetHook(func(op vfs.Op, file string, before bool) error {
+		if !before || op == vfs.OpPopulate {
+			return nil
+		}
+		k := calls.Add(1)
+		if k == int64(n) || sticky && k > int64(n) {
+			s := op.String() + " " + file
+			where.CompareAndSwap(nil, &s)
+			return cause
+		}
+		return nil
+	})
+	f := &faultRun{g: g, l: g.log}
+	sc.run(f)
+	fired := where.Load() != nil
+	at := fmt.Sprintf("%s, mapped %v, call %d, sticky %v, %s", sc.name, w == WriterMapped, n, sticky, name)
+	if fired {
+		at += " at " + *where.Load()
+	}
+	switch {
+	case f.err == nil: // it was not needed, or tried again
+	case errors.Is(f.err, ErrFailed):
+		require.NotNil(t, f.l.Failed(), at)
+		_, err := f.l.Append(context.Background(), []Record{numbered(0)}, Written)
+		require.ErrorIs(t, err, ErrFailed, at)
+		if err = f.l.Sync(context.Background()); f.l.DurableEnd() < f.l.LogEndOffset() {
+			require.ErrorIs(t, err, ErrFailed, at)
+		}
+	case errors.Is(f.err, ErrNoSpace):
+		require.Equal(t, "ENOSPC", name, at)
+	default:
+		require.True(t, errors.Is(f.err, errors.Unwrap(cause)) || errors.Is(f.err, cause), "%s: %v", at, f.err)
+		require.Contains(t, f.err.Error(), "mem:/", at) // what it was about
+	}
+	if name == "ENOSPC" && f.l != nil && !sticky && f.err != nil && f.l.Failed() == nil && sc.name != "close" {
+		// There is space again: the log goes on.
+		f.err = nil
+		require.True(t, f.append(1, Synced), "%s: %v", at, f.err)
+	}
+	mem.SetHook(nil)
+	if f.l != nil {
+		g.st.RecoveryPoint = f.l.RecoveryPoint()
+		f.l.Abandon()
+	}
+	g.env.Close()
+	require.Zero(t, leak.files.Load(), at)
+	require.Zero(t, leak.maps.Load(), at)
+	require.Zero(t, g.env.Maps().Count(), at)
+
+	checkAfterFault(t, g, f, mem.Snapshot(), at+", killed")
+	choices := vfs.Choices(mem.Dirty(), 1, uint64(n))
+	checkAfterFault(t, g, f, mem.CrashClone(choices[n%len(choices)]), at+", power cut")
+	return fired
+}
+
+// checkAfterFault opens the log without faults.
+func checkAfterFault(t *testing.T, g *rig, f *faultRun, tree *vfs.Mem, at string) {
+	env := NewEnv(EnvOptions{FS: tree, MaxMaps: 100})
+	defer env.Close()
+	st := g.st
+	st.Clean, st.New = false, false
+	l, rep, err := Open(env, "t-0", g.cfg, st)
+	require.NoError(t, err, at)
+	defer l.Abandon()
+	require.Nil(t, rep.Damage, at)
+	end := int(l.LogEndOffset())
+	require.GreaterOrEqual(t, end, f.acked, at)
+	require.LessOrEqual(t, end, max(f.end+1, 40), at) // one more may have been on its way
+	for i, r := range readAllRecords(t, l, 0) {
+		require.Equal(t, string(numbered(i).Value), string(r.Value), at)
+	}
+	for name := range folderFiles(t, tree, "t-0") {
+		require.False(t, strings.HasSuffix(name, temporarySuffix) || name == segment.PreparedName, "%s: %s is left", at, name)
+	}
+	_, err = l.Append(context.Background(), []Record{numbered(end)}, Synced)
+	require.NoError(t, err, at)
+}
