@@ -24,7 +24,7 @@ type Record struct {
 	Topic      string    // set by readers; not looked at by Append
 	Partition  int32     // likewise
 	Offset     int64     // likewise
-	Timestamp  time.Time // stored in milliseconds; zero: the time of the append
+	Timestamp  time.Time // in milliseconds; zero: the time of the append. Read, -1 ms (before 1970) is none
 	Key, Value []byte
 	Headers    []Header
 }
