@@ -118,10 +118,11 @@ func (l *Log) inspect(records []Record) (facts, error) {
 			return f, err
 		}
 	}
+	if bound > MaxUnpacked {
+		// However well it is compressed, no reader would unpack it.
+		return f, l.tooLarge(bound)
+	}
 	if bound > int64(l.cfg.MaxBatchBytes) {
-		if bound > math.MaxInt32 {
-			return f, l.tooLarge(bound)
-		}
 		// The bound is generous: only now is the exact size worth its time.
 		n := int64(codec.HeaderSize + tightSize(records, 0, records[0].Timestamp))
 		if n > int64(l.cfg.MaxBatchBytes) && l.cfg.Compression == compress.None {

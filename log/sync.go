@@ -40,6 +40,9 @@ func (l *Log) Sync(ctx context.Context) error {
 	if l.closed.Load() {
 		return ErrClosed
 	}
+	if err := l.refusing(); errors.Is(err, ErrFailed) {
+		return err // also when what failed was not among what is to be synced
+	}
 	return l.waitDurable(ctx, l.end.Load())
 }
 
