@@ -3,6 +3,7 @@ package leat
 import (
 	"context"
 	"runtime"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +90,27 @@ func TestCheckpointTimer(t *testing.T) {
 		require.False(t, st.dirty.Load(), "nothing is armed without an append")
 		time.Sleep(time.Hour)
 		require.NoError(t, st.Close())
+	})
+}
+
+// TestNoTimerOfFailedOpen: an open that fails after it wrote to __metadata leaves
+// no checkpoint behind, which would come a minute later to what is unmapped by
+// then, and maybe somebody else's.
+func TestNoTimerOfFailedOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewCrashMem()
+		f := &fault{op: vfs.OpSync, name: "__metadata-0/00000000000000000000.log", err: syscall.EIO}
+		f.on.Store(true)
+		m.SetHook(f.hook)
+		_, err := openFS(m, nil)
+		require.ErrorIs(t, err, syscall.EIO)
+		begun := time.Now()
+		time.Sleep(time.Hour)
+		list, err := m.ReadDir(".")
+		require.NoError(t, err)
+		for _, e := range list {
+			require.False(t, e.ModTime.After(begun), "%s was written", e.Name)
+		}
 	})
 }
 

@@ -140,6 +140,7 @@ func (s *Store) open() (err error) {
 
 // abandon undoes what open did before it failed. Nothing is written.
 func (s *Store) abandon() {
+	s.end() // what was appended to __metadata has armed a checkpoint
 	if s.meta != nil {
 		s.meta.Abandon()
 	}

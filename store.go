@@ -171,18 +171,9 @@ func (s *Store) openLogs() map[log.TopicPartition]*log.Log {
 // partition, lets the next Open do without any recovery. A second Close does
 // nothing and returns nil.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.mu.closed {
-		s.mu.Unlock()
+	if !s.end() {
 		return nil
 	}
-	s.mu.closed = true
-	if t := s.mu.timer; t != nil && t.Stop() {
-		s.ops.Done()
-	}
-	s.mu.Unlock()
-	s.ops.Wait()
-
 	for _, t := range s.doomed {
 		for _, p := range t.handles() {
 			if l := p.log.Load(); l != nil {
@@ -204,6 +195,23 @@ func (s *Store) Close() error {
 	s.env.Close()
 	errs = append(errs, s.lock.Close(), s.fsys.Close())
 	return errors.Join(errs...)
+}
+
+// end makes every later call fail and waits for those under way, the checkpoint
+// among them. It returns false when that has been done before.
+func (s *Store) end() bool {
+	s.mu.Lock()
+	if s.mu.closed {
+		s.mu.Unlock()
+		return false
+	}
+	s.mu.closed = true
+	if t := s.mu.timer; t != nil && t.Stop() {
+		s.ops.Done()
+	}
+	s.mu.Unlock()
+	s.ops.Wait()
+	return true
 }
 
 // unrecovered tells whether the store was opened after a crash, and has

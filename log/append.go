@@ -349,8 +349,10 @@ func (l *Log) appendError(err error) error {
 
 // publish makes what was committed visible and starts what follows from it.
 func (l *Log) publish(seg *segment.Segment, end int64, n int, d Durability) {
-	l.end.Store(end)
+	// The mark goes first: a sync that looks at end must not store a durable mark
+	// above it.
 	l.marks.store(markPublished, end) // of Written topics the high watermark, too
+	l.end.Store(end)
 	if l.cfg.Durability == Written {
 		l.tail.notify(l)
 	}

@@ -56,10 +56,8 @@ func (l *Log) shut() (was error, first bool) {
 	l.ahead.close()
 	l.sync.acquire()
 	l.work.Wait()
-	// A sync or a sealing may have failed meanwhile.
-	if was == nil && l.refusing() != ErrClosed {
-		was = l.refusing()
-	}
+	// A sync that failed meanwhile is not lost: its error stays with the segment
+	// or the folder, and finish meets it again.
 	return was, true
 }
 

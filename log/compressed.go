@@ -1,10 +1,12 @@
 package log
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/compress"
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
@@ -31,6 +33,9 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 
 	*packed = append((*packed)[:0], b[:codec.HeaderSize]...)
 	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], l.cfg.Compression)
+	if errors.Is(err, compress.ErrClosed) {
+		return 0, ErrClosed // with its store, since the look above
+	}
 	if err != nil {
 		return 0, fmt.Errorf("compress: %w", err)
 	}

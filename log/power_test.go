@@ -75,7 +75,7 @@ type power struct {
 	sparse bool // the file system cannot allocate
 
 	log    *Log
-	words  [8]uint64
+	words  *[8]uint64             // allocated, for 64-bit atomics on 32-bit systems
 	failed atomic.Pointer[string] // what the first check that failed said
 	broken atomic.Bool            // the next sync of a log file fails
 
@@ -91,7 +91,7 @@ type power struct {
 }
 
 func newPower(t *testing.T, seed uint64, stats *powerStats) *power {
-	p := &power{t: t, seed: seed, stats: stats, rng: rand.New(rand.NewPCG(seed, 1))}
+	p := &power{t: t, seed: seed, stats: stats, words: new([8]uint64), rng: rand.New(rand.NewPCG(seed, 1))}
 	p.mu.rng = rand.New(rand.NewPCG(seed, 2))
 	p.mu.checkpoint = -1
 	p.writer = []Writer{WriterMapped, WriterPwrite}[p.rng.IntN(2)]
@@ -144,7 +144,7 @@ func (p *power) run() {
 }
 
 func (p *power) open(st OpenState) {
-	st.Marks, st.MarksValid = NewMarks(&p.words), !st.New
+	st.Marks, st.MarksValid = NewMarks(p.words), !st.New
 	l, _, err := Open(p.env, "t-0", p.cfg, st)
 	require.NoError(p.t, err, p)
 	require.EqualValues(p.t, len(p.mu.values), l.LogEndOffset(), p)

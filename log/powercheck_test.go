@@ -35,7 +35,7 @@ func (p *power) cut(full bool) {
 	d := p.mem.Dirty()
 	killed := p.mem.Snapshot()
 	p.mu.Lock()
-	now := NewMarks(&p.words).snapshot()
+	now := NewMarks(p.words).snapshot()
 	if n := len(p.mu.marks); n == 0 || p.mu.marks[n-1] != now {
 		p.mu.marks = append(p.mu.marks, now)
 	}
@@ -93,6 +93,13 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 	}
 
 	// While it recovers, the power may fail again.
+	faults := func(op vfs.Op, _ string, b bool) error {
+		if b {
+			return p.fault(op)
+		}
+		return nil
+	}
+	tree.SetHook(faults)
 	var again *vfs.Mem
 	var how string
 	if depth > 0 && m.rng.IntN(3) == 0 {
@@ -106,23 +113,14 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 					again, how = d.Clone(c), fmt.Sprintf("%s, then at %v %s: %v", what, op, name, c)
 				}
 			}
-			if b {
-				return p.fault(op)
-			}
-			return nil
-		})
-	} else {
-		tree.SetHook(func(op vfs.Op, _ string, b bool) error {
-			if b {
-				return p.fault(op)
-			}
-			return nil
+			return faults(op, name, b)
 		})
 	}
 
 	env := p.newEnv(tree)
 	defer env.Close()
 	l, rep, err := Open(env, "t-0", p.cfg, st)
+	tree.SetHook(faults) // recovery is over: what follows has goroutines of its own
 	if err != nil {
 		fail("open %+v: %v", st, err)
 		return

@@ -28,9 +28,9 @@ type sealing struct {
 
 // add takes over a segment that has just been rolled. writing is held.
 //
-// Under Written it waits for the next timed flush, which syncs the segment
-// anyway: a sync at the very moment of the roll would be felt by the appends
-// that go on beside it.
+// Under Written it waits for a timed flush, which syncs the segment anyway: a
+// sync at the very moment of the roll would be felt by the appends that go on
+// beside it.
 func (s *sealer) add(l *Log, old *segment.Segment, next int64) {
 	j := &sealing{seg: old, next: next, snapshot: l.encodeSnapshot()}
 	s.Lock()
@@ -39,7 +39,9 @@ func (s *sealer) add(l *Log, old *segment.Segment, next int64) {
 	s.names = true
 	if l.cfg.Durability != Written || l.cfg.FlushInterval < 0 {
 		s.startLocked(l)
+		return
 	}
+	l.armFlush() // appends that were synced otherwise have not
 }
 
 // start works off the queue in the background. The log is not closed.

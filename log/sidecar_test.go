@@ -3,6 +3,7 @@ package log
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -29,8 +30,8 @@ var sidecarDamages = []struct {
 		}
 		return b
 	}},
-	{"flip-first", func(b []byte) []byte { return flip(b, 0) }},
 	{"flip-middle", func(b []byte) []byte { return flip(b, len(b)/2) }},
+	{"flip-first", func(b []byte) []byte { return flip(b, 0) }},
 	{"flip-last", func(b []byte) []byte { return flip(b, len(b)-1) }},
 	{"zeros", func(b []byte) []byte { return make([]byte, len(b)) }},
 	{"longer", func(b []byte) []byte { return append(b, b...) }},
@@ -55,7 +56,10 @@ func TestSidecars(t *testing.T) {
 			if strings.HasSuffix(name, ".log") || name == "partition.metadata" {
 				continue
 			}
-			for _, d := range sidecarDamages {
+			for i, d := range sidecarDamages {
+				if i >= 5 && os.Getenv("LEAT_LONG") == "" && !strings.HasSuffix(name, ".txnindex") {
+					break
+				}
 				for _, kind := range []string{"kafka-clean", "kafka-unclean", "own-clean", "own-unclean"} {
 					if name == sumsName && strings.HasPrefix(kind, "kafka") {
 						continue

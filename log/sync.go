@@ -277,7 +277,7 @@ func (l *Log) advance(to int64) {
 	}
 }
 
-// flushLater arms the timer that syncs Written data. writing is held.
+// flushLater sees to it that n bytes of Written data are synced. writing is held.
 func (l *Log) flushLater(n int) {
 	l.w.dirty += int64(n)
 	if l.cfg.FlushBytes > 0 && l.w.dirty >= l.cfg.FlushBytes {
@@ -285,6 +285,12 @@ func (l *Log) flushLater(n int) {
 		l.env.Go(l.flushNow)
 		return
 	}
+	l.armFlush()
+}
+
+// armFlush sees to it that a timed flush comes, which also seals what was rolled.
+// writing is held.
+func (l *Log) armFlush() {
 	if l.w.armed || l.cfg.FlushInterval < 0 {
 		return
 	}

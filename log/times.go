@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/compress"
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
@@ -36,6 +37,14 @@ func (l *Log) OffsetForMaxTimestamp() (offset, timestamp int64, found bool, err 
 	if latest < 0 {
 		return 0, 0, false, nil
 	}
+	offset, timestamp, found, err = l.OffsetForTimestamp(latest)
+	if found || err != nil {
+		return offset, timestamp, found, err
+	}
+	// A segment knows of a batch a moment before the log's end does. Whoever
+	// appended it holds the lock until then.
+	l.writing.Lock()
+	l.unlock()
 	return l.OffsetForTimestamp(latest)
 }
 
@@ -108,6 +117,9 @@ func (l *Log) searchBatch(b codec.Batch, ms, start int64) (offset, timestamp int
 	tmp := l.env.buffer()
 	defer l.env.release(tmp)
 	payload, err := codec.Unpack(b, *tmp, l.env.coders, MaxUnpacked)
+	if errors.Is(err, compress.ErrClosed) {
+		err = ErrClosed // the log was, before its store's coders
+	}
 	if err != nil {
 		return 0, 0, false, err
 	}

@@ -1,0 +1,510 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/compress"
+	"github.com/leatlog/leat/internal/vfs"
+)
+
+// The stress test lets appends of both durabilities, cancelled contexts, syncs,
+// followers and rolls meet on one log, over a file system that may fail, until
+// the log is closed or abandoned at a random moment. It looks for what only
+// shows between goroutines: a call that never returns, an acknowledgement that
+// comes before the disk, records that are read after their caller was told that
+// they are its own again, offsets of somebody else. LEAT_LONG=1 runs it longer.
+
+func TestStress(t *testing.T) {
+	budget := 3 * time.Second
+	if testing.Short() {
+		budget = time.Second
+	}
+	if os.Getenv("LEAT_LONG") != "" {
+		budget = 5 * time.Minute
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	goroutines := runtime.NumGoroutine()
+	var total stressStats
+	start := time.Now()
+	for seed := uint64(start.UnixNano()); time.Since(start) < budget; seed++ {
+		runtime.GOMAXPROCS([]int{1, 2, 4}[seed%3])
+		newStress(t, seed, &total).run()
+	}
+	for range 1000 { // one that has just returned may still be counted
+		if runtime.NumGoroutine() <= goroutines {
+			break
+		}
+		runtime.Gosched()
+	}
+	require.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "%s", stacks())
+	t.Logf("%d rounds, %d calls: %d acknowledged, %d cancelled, %d without space, %d failed or closed; %d power cuts, %d rolls",
+		total.rounds.Load(), total.calls.Load(), total.acked.Load(), total.cancelled.Load(),
+		total.full.Load(), total.ended.Load(), total.cuts.Load(), total.rolls.Load())
+	require.NotZero(t, total.acked.Load())
+	require.NotZero(t, total.cuts.Load())
+}
+
+type stressStats struct {
+	rounds, calls, acked, cancelled, full, ended, cuts, rolls atomic.Int64
+}
+
+// stress is one round.
+type stress struct {
+	t     *testing.T
+	seed  uint64
+	stats *stressStats
+
+	mem    *vfs.Mem
+	env    *Env
+	cfg    Config
+	writer Writer
+	log    *Log
+	words  [8]uint64
+
+	// What the file system does, on any goroutine.
+	syncs  atomic.Int64 // until one fails; never when it began below 1
+	full   bool         // allocations and new files fail now and then
+	pauses int          // how often others run during a sync
+
+	// The log is ended when it has so many records. A quiet round has no end but
+	// that of its few appends, and nobody whose calls would wake one that was
+	// forgotten.
+	enough int64
+	quiet  bool
+	ending chan struct{}
+	once   sync.Once
+	seen   [4]atomic.Int64 // how far the followers are
+
+	failed atomic.Pointer[string] // what the first check that failed said
+
+	mu struct {
+		sync.Mutex
+		calls []stressCall
+	}
+}
+
+// stressCall is what one Append was told.
+type stressCall struct {
+	id     string
+	count  int
+	base   int64
+	err    error
+	synced bool // was asked for
+}
+
+func newStress(t *testing.T, seed uint64, stats *stressStats) *stress {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	s := &stress{t: t, seed: seed, stats: stats, mem: vfs.NewCrashMem(), ending: make(chan struct{})}
+	s.cfg = Config{
+		Topic:         "t",
+		SegmentBytes:  []int64{3 << 10, 10 << 10, 64 << 10, 1 << 20}[rng.IntN(4)],
+		IndexInterval: 300,
+		Compression:   []compress.Codec{compress.None, compress.None, compress.LZ4}[rng.IntN(3)],
+		Durability:    []Durability{Synced, Written}[rng.IntN(2)],
+		FlushInterval: []time.Duration{-1, time.Millisecond, time.Hour}[rng.IntN(3)],
+		FlushBytes:    []int64{0, 1, 5000}[rng.IntN(3)],
+	}
+	s.writer = []Writer{WriterMapped, WriterPwrite}[rng.IntN(2)]
+	s.full = rng.IntN(3) == 0
+	s.pauses = []int{0, 1, 30}[rng.IntN(3)]
+	if rng.IntN(3) == 0 {
+		s.syncs.Store(1 + rng.Int64N(60))
+	}
+	s.enough = rng.Int64N(2000)
+	if rng.IntN(3) == 0 {
+		s.quiet, s.enough = true, math.MaxInt64
+		s.cfg.FlushInterval = time.Hour
+	}
+	return s
+}
+
+func (s *stress) String() string {
+	return fmt.Sprintf("seed %d, mapped %v, full %v, %+v", s.seed, s.writer == WriterMapped, s.full, s.cfg)
+}
+
+// fail keeps the first complaint: it may come from any goroutine.
+func (s *stress) fail(format string, args ...any) {
+	what := fmt.Sprintf(format, args...) + "\n" + s.String()
+	s.failed.CompareAndSwap(nil, &what)
+}
+
+func stacks() []byte {
+	b := make([]byte, 1<<20)
+	return b[:runtime.Stack(b, true)]
+}
+
+func (s *stress) run() {
+	t := s.t
+	watchdog := time.AfterFunc(time.Minute, func() {
+		panic(fmt.Sprintf("something hangs: %v\n%s", s, stacks()))
+	})
+	defer watchdog.Stop()
+	require.NoError(t, s.mem.Mkdir("t-0"))
+	require.NoError(t, s.mem.SyncDir("."))
+	s.env = NewEnv(EnvOptions{FS: s.mem, MaxMaps: 100, Writer: s.writer})
+	var err error
+	s.log, _, err = Open(s.env, "t-0", s.cfg, OpenState{New: true, RecoveryPoint: -1, StartOffset: -1, HighWatermark: -1, Marks: NewMarks(&s.words)})
+	require.NoError(t, err)
+	s.mem.SetHook(s.hook)
+
+	rng := rand.New(rand.NewPCG(s.seed, 2))
+	var wg, readers sync.WaitGroup
+	end, stop := context.WithCancel(context.Background())
+	appenders, syncers := 1+rng.IntN(24), rng.IntN(3)
+	if s.quiet {
+		appenders, syncers = 2+rng.IntN(3), 0
+	} else {
+		readers.Go(s.search)
+	}
+	for i := range appenders {
+		wg.Go(func() { s.appender(i) })
+	}
+	for range syncers {
+		wg.Go(s.syncer)
+	}
+	followers := rng.IntN(len(s.seen))
+	for i := range followers {
+		readers.Go(func() { s.follow(end, i) })
+	}
+	abandon := rng.IntN(3) == 0
+	idle := make(chan struct{})
+	go func() { wg.Wait(); close(idle) }()
+	select {
+	case <-s.ending:
+	case <-idle:
+		for i := range followers { // all are told of the last record
+			for s.log.Failed() == nil && s.seen[i].Load() < s.log.HighWatermark() {
+				runtime.Gosched()
+			}
+		}
+	}
+	if abandon {
+		s.log.Abandon()
+	} else {
+		err = s.log.Close()
+	}
+	words := [8]uint64{}
+	for i := range words {
+		words[i] = atomic.LoadUint64(&s.words[i])
+	}
+	s.env.Close() // as a store does, with callers still about
+	<-idle
+	stop()
+	readers.Wait()
+	s.mem.SetHook(nil)
+
+	require.Equal(t, words, s.words, "the marks were written after the close: in a file they are unmapped by then\n%v", s)
+	require.LessOrEqual(t, s.log.DurableEnd(), s.log.LogEndOffset(), s)
+	if end := s.log.LogEndOffset(); end > 0 {
+		require.EqualValues(t, end, NewMarks(&s.words).Published(), s)
+	}
+	require.EqualValues(t, s.log.DurableEnd(), NewMarks(&s.words).Durable(), s)
+	if !abandon && err == nil && s.log.Clean() {
+		require.EqualValues(t, s.log.LogEndOffset(), s.log.DurableEnd(), s)
+	}
+	s.check(s.mem, false)
+	s.check(s.mem.CrashClone(vfs.None), true)
+	if what := s.failed.Load(); what != nil {
+		t.Fatal(*what)
+	}
+	s.stats.rounds.Add(1)
+	s.stats.rolls.Add(int64(len(s.log.Segments()) - 1))
+}
+
+// hook lets others run where the disk would take its time, and fails.
+func (s *stress) hook(op vfs.Op, name string, before bool) error {
+	switch {
+	case op == vfs.OpSync || op == vfs.OpSyncDir:
+		for range s.pauses {
+			runtime.Gosched()
+		}
+		if before && s.syncs.Add(-1) == 0 {
+			return syscall.EIO
+		}
+	case before && s.full && (op == vfs.OpAllocate || op == vfs.OpCreate) && rand.IntN(6) == 0:
+		return vfs.ErrNoSpace
+	}
+	return nil
+}
+
+// appender appends until the log ends, and notes what it is told. The bytes are
+// its own again when Append returns, and it overwrites them.
+func (s *stress) appender(g int) {
+	rng := rand.New(rand.NewPCG(s.seed, 100+uint64(g)))
+	records := make([]Record, 0, 4)
+	for i := range 200 {
+		ctx, cancel := s.context(rng)
+		id := fmt.Sprintf("%d.%d", g, i)
+		records = records[:0]
+		padding := strings.Repeat("x", rng.IntN(2)*rng.IntN(400))
+		for k := range 1 + rng.IntN(4) {
+			r := Record{Key: []byte(id), Value: fmt.Appendf(nil, "%s/%d/%s", id, k, padding)}
+			if rng.IntN(2) == 0 {
+				r.Timestamp = time.UnixMilli(1_000_000 + rng.Int64N(1000))
+			}
+			records = append(records, r)
+		}
+		d := []Durability{0, Synced, Written}[rng.IntN(3)]
+		if d == 0 && s.cfg.Durability == Synced || s.quiet && rng.IntN(8) > 0 {
+			d = Synced
+		}
+		base, err := s.log.Append(ctx, records, d)
+		durable := s.log.DurableEnd()
+		cancel()
+		if err == nil && d == Synced {
+			if durable < base+int64(len(records)) {
+				s.fail("%s at %d is acknowledged, and the log durable to %d", id, base, durable)
+			}
+			if rng.IntN(80) == 0 || g+i == 0 {
+				s.powerCut(id, base, len(records), rng)
+			}
+		}
+		for k := range records {
+			for _, b := range [][]byte{records[k].Key, records[k].Value} {
+				for j := range b {
+					b[j] = '!'
+				}
+			}
+		}
+		s.mu.Lock()
+		s.mu.calls = append(s.mu.calls, stressCall{id, len(records), base, err, d == Synced})
+		s.mu.Unlock()
+		clear(records)
+		if s.log.LogEndOffset() >= s.enough {
+			s.once.Do(func() { close(s.ending) })
+		}
+		if !s.count(err) {
+			return
+		}
+	}
+}
+
+// count says whether to go on after err.
+func (s *stress) count(err error) bool {
+	s.stats.calls.Add(1)
+	switch {
+	case err == nil:
+		s.stats.acked.Add(1)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		s.stats.cancelled.Add(1)
+	case errors.Is(err, ErrFailed), err == ErrClosed:
+		s.stats.ended.Add(1)
+		return false
+	case errors.Is(err, ErrNoSpace):
+		s.stats.full.Add(1)
+	default:
+		s.fail("append: %v", err)
+		return false
+	}
+	return true
+}
+
+// context is one that never ends, or soon.
+func (s *stress) context(rng *rand.Rand) (context.Context, context.CancelFunc) {
+	switch rng.IntN(6) {
+	case 0:
+		return context.WithTimeout(context.Background(), time.Duration(rng.IntN(200))*time.Microsecond)
+	case 1:
+		ctx, cancel := context.WithCancel(context.Background())
+		pauses := rng.IntN(20)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range pauses {
+				runtime.Gosched()
+			}
+			cancel()
+		}()
+		return ctx, func() { <-done }
+	}
+	return context.Background(), func() {}
+}
+
+func (s *stress) syncer() {
+	rng := rand.New(rand.NewPCG(s.seed, 99))
+	for range 100 {
+		ctx, cancel := s.context(rng)
+		end := s.log.LogEndOffset()
+		err := s.log.Sync(ctx)
+		durable := s.log.DurableEnd()
+		cancel()
+		if err == nil && durable < end {
+			s.fail("synced to %d, and the log is durable to %d", end, durable)
+		}
+		if !s.count(err) {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+// powerCut looks what is left of an append that was acknowledged when the power
+// fails now.
+func (s *stress) powerCut(id string, base int64, count int, rng *rand.Rand) {
+	choice := vfs.None
+	state := s.mem.Dirty()
+	if rng.IntN(2) == 0 {
+		choices := vfs.Choices(state, 4, rng.Uint64())
+		choice = choices[rng.IntN(len(choices))]
+	}
+	s.stats.cuts.Add(1)
+	if err := s.survives(state.Clone(choice), id, base, count); err != nil {
+		s.fail("%s was acknowledged at %d; after a power cut that kept %v: %v", id, base, choice, err)
+	}
+}
+
+func (s *stress) survives(m *vfs.Mem, id string, base int64, count int) error {
+	env := NewEnv(EnvOptions{FS: m, MaxMaps: 100, Writer: s.writer})
+	defer env.Close()
+	l, _, err := Open(env, "t-0", s.cfg, OpenState{RecoveryPoint: -1, StartOffset: -1, HighWatermark: -1})
+	if err != nil {
+		return err
+	}
+	defer l.Abandon()
+	records, err := tryRecords(l, base)
+	if err != nil {
+		return err
+	}
+	for len(records) > 0 && records[0].Offset < base {
+		records = records[1:]
+	}
+	if len(records) < count {
+		return fmt.Errorf("the log ends at %d", l.LogEndOffset())
+	}
+	return isCall(records[:count], id, base)
+}
+
+// isCall tells whether the records are those of one call, in order.
+func isCall(records []codec.Record, id string, base int64) error {
+	for k, r := range records {
+		want := fmt.Sprintf("%s/%d/", id, k)
+		if r.Offset != base+int64(k) || string(r.Key) != id || !strings.HasPrefix(string(r.Value), want) ||
+			strings.Trim(string(r.Value[len(want):]), "x") != "" {
+			return fmt.Errorf("record %d of %s, at %d, is %.40q %.40q at %d", k, id, base+int64(k), r.Key, r.Value, r.Offset)
+		}
+	}
+	return nil
+}
+
+// follow reads from the start and waits for more, until the log ends.
+func (s *stress) follow(end context.Context, n int) {
+	rng := rand.New(rand.NewPCG(s.seed, 98))
+	w := NewWaiter()
+	c := s.log.NewCursor(0)
+	defer c.Close()
+	for {
+		s.seen[n].Store(c.Offset())
+		limit := s.log.Visible(true)
+		b, err := c.Next(limit)
+		switch {
+		case err == ErrWait:
+			ctx, cancel := end, context.CancelFunc(func() {})
+			if n%2 == 1 {
+				ctx, cancel = s.context(rng)
+			}
+			from := c.Offset()
+			err = s.log.Wait(ctx, w, from, true)
+			cancel()
+			if err == nil && s.log.HighWatermark() <= from {
+				s.fail("woken at %d, where nothing is to be seen", from)
+			}
+			if err != nil && ctx.Err() == nil || end.Err() != nil {
+				if err != ErrClosed && !errors.Is(err, ErrFailed) && !errors.Is(err, context.Canceled) && err != nil {
+					s.fail("wait: %v", err)
+				}
+				return
+			}
+		case err == ErrClosed:
+			return
+		case err != nil:
+			s.fail("read: %v", err)
+			return
+		case b.NextOffset() > s.log.HighWatermark():
+			s.fail("batch of %d to %d was seen below the high watermark %d", b.BaseOffset(), b.NextOffset(), s.log.HighWatermark())
+			return
+		}
+	}
+}
+
+// search looks up times, until the log ends.
+func (s *stress) search() {
+	rng := rand.New(rand.NewPCG(s.seed, 97))
+	for {
+		end := s.log.LogEndOffset()
+		_, _, _, err := s.log.OffsetForTimestamp(1_000_000 + rng.Int64N(2000))
+		if err == nil && end > 0 {
+			var ms int64
+			if _, ms, _, err = s.log.OffsetForMaxTimestamp(); err == nil && ms < 1_000_000 {
+				s.fail("the latest record of %d is of %d", end, ms)
+				return
+			}
+		}
+		if err == ErrClosed {
+			return
+		}
+		if err != nil {
+			s.fail("search: %v", err)
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+// check opens the log again, as after the death of the process or a power cut,
+// and compares it with what the callers were told.
+func (s *stress) check(m *vfs.Mem, cut bool) {
+	t := s.t
+	what := fmt.Sprintf("after a power cut %v, closed in order %v: %v", cut, s.log.Clean(), s)
+	env := NewEnv(EnvOptions{FS: m, MaxMaps: 100, Writer: s.writer})
+	defer env.Close()
+	words := s.words
+	l, report, err := Open(env, "t-0", s.cfg, OpenState{Clean: s.log.Clean(), RecoveryPoint: s.log.RecoveryPoint(),
+		StartOffset: -1, HighWatermark: -1, Marks: NewMarks(&words), MarksValid: true})
+	require.NoError(t, err, what)
+	defer l.Abandon()
+	require.Nil(t, l.Damage(), what)
+	require.Equal(t, s.log.Clean(), report.Clean, what)
+	if !cut || s.log.Clean() {
+		require.Equal(t, s.log.LogEndOffset(), l.LogEndOffset(), what)
+	}
+	records := readAllRecords(t, l, 0)
+	require.EqualValues(t, l.LogEndOffset(), len(records), what)
+
+	calls := make(map[string]*stressCall)
+	for i := range s.mu.calls {
+		calls[s.mu.calls[i].id] = &s.mu.calls[i]
+	}
+	for len(records) > 0 {
+		id, base := string(records[0].Key), records[0].Offset
+		call := calls[id]
+		require.NotNil(t, call, "%d: %q was not appended, or twice: %v", base, id, what)
+		delete(calls, id)
+		if call.err == nil {
+			require.Equal(t, call.base, base, "%s was told another offset: %v", id, what)
+		}
+		require.NotErrorIs(t, call.err, ErrNoSpace, "%s at %d: %v", id, base, what)
+		require.GreaterOrEqual(t, len(records), call.count, what)
+		require.NoError(t, isCall(records[:call.count], id, base), what)
+		records = records[call.count:]
+	}
+	for id, call := range calls {
+		if !cut || call.synced {
+			require.Error(t, call.err, "%s was acknowledged at %d and is not there: %v", id, call.base, what)
+		}
+	}
+}
