@@ -68,8 +68,8 @@ func (p *Partition) offset(of func(*log.Log) int64) int64 {
 // will get.
 //
 // A zero Timestamp is replaced by the time of the append. Errors leave the log
-// as it was, except that after ctx has ended, or with ErrFailed, the records may
-// be stored or not.
+// as it was, except that after ctx has ended, with ErrFailed, or with ErrClosed of
+// a store that was closed meanwhile, the records may be stored or not.
 //
 // The errors to expect are ErrRecordTooLarge (the records do not fit one batch),
 // ErrInvalidTimestamp, ErrInvalidRecord, ErrNoSpace, ErrFailed (see Reopen),

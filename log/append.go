@@ -51,8 +51,9 @@ const recordBound = 5 + 1 + 10 + 5 + 5 + 5 + 5
 // the first when d holds; 0 means the topic's durability. All of them are stored
 // or none. Nothing that they point to is kept.
 //
-// After an error of ctx the records may have been stored; after any other they
-// were not, but for ErrFailed, after which only reopening tells.
+// After an error of ctx the records may have been stored, and after ErrFailed and
+// ErrClosed, if the log failed or was closed meanwhile: reopening tells. After
+// any other error they were not.
 func (l *Log) Append(ctx context.Context, records []Record, d Durability) (int64, error) {
 	if d == 0 {
 		d = l.cfg.Durability

@@ -40,15 +40,16 @@ type Log struct {
 	seen     atomic.Int64 // the clock in milliseconds, as last read
 	// w is guarded by writing.
 	w struct {
-		active  *segment.Segment
-		groups  []*request
-		records [][]Record
-		armed   bool  // the flush timer runs
-		dirty   int64 // bytes appended since it was armed
-		epoch   int32
-		header  codec.Header // of the batch being appended
-		clock   clock
-		rolled  time.Time // when the active segment was made, for batches without time
+		active   *segment.Segment
+		groups   []*request
+		records  [][]Record
+		armed    bool  // the flush timer runs
+		dirty    int64 // bytes appended since it was armed
+		flushing bool  // a goroutine syncs because of dirty
+		epoch    int32
+		header   codec.Header // of the batch being appended
+		clock    clock
+		rolled   time.Time // when the active segment was made, for batches without time
 	}
 	flush *time.Timer // of Written data, made when first needed
 

@@ -165,17 +165,17 @@ func (s *stress) run() {
 	rng := rand.New(rand.NewPCG(s.seed, 2))
 	var wg, readers sync.WaitGroup
 	end, stop := context.WithCancel(context.Background())
-	appenders, syncers := 1+rng.IntN(24), rng.IntN(3)
 	if s.quiet {
-		appenders, syncers = 2+rng.IntN(3), 0
+		n := 2 + rng.IntN(3)
+		wg.Go(func() { s.bursts(n) })
 	} else {
+		for i := range 1 + rng.IntN(24) {
+			wg.Go(func() { s.appender(i) })
+		}
+		for range rng.IntN(3) {
+			wg.Go(s.syncer)
+		}
 		readers.Go(s.search)
-	}
-	for i := range appenders {
-		wg.Go(func() { s.appender(i) })
-	}
-	for range syncers {
-		wg.Go(s.syncer)
 	}
 	followers := rng.IntN(len(s.seen))
 	for i := range followers {
@@ -192,6 +192,9 @@ func (s *stress) run() {
 				runtime.Gosched()
 			}
 		}
+	}
+	if rng.IntN(4) == 0 {
+		s.syncs.Store(1) // just when the log is ending
 	}
 	if abandon {
 		s.log.Abandon()
@@ -242,56 +245,74 @@ func (s *stress) hook(op vfs.Op, name string, before bool) error {
 	return nil
 }
 
-// appender appends until the log ends, and notes what it is told. The bytes are
-// its own again when Append returns, and it overwrites them.
+// appender appends until the log ends.
 func (s *stress) appender(g int) {
 	rng := rand.New(rand.NewPCG(s.seed, 100+uint64(g)))
-	records := make([]Record, 0, 4)
 	for i := range 200 {
-		ctx, cancel := s.context(rng)
-		id := fmt.Sprintf("%d.%d", g, i)
-		records = records[:0]
-		padding := strings.Repeat("x", rng.IntN(2)*rng.IntN(400))
-		for k := range 1 + rng.IntN(4) {
-			r := Record{Key: []byte(id), Value: fmt.Appendf(nil, "%s/%d/%s", id, k, padding)}
-			if rng.IntN(2) == 0 {
-				r.Timestamp = time.UnixMilli(1_000_000 + rng.Int64N(1000))
-			}
-			records = append(records, r)
+		if !s.append(fmt.Sprintf("%d.%d", g, i), rng, g+i == 0 || rng.IntN(80) == 0) {
+			return
 		}
-		d := []Durability{0, Synced, Written}[rng.IntN(3)]
-		if d == 0 && s.cfg.Durability == Synced || s.quiet && rng.IntN(8) > 0 {
-			d = Synced
-		}
-		base, err := s.log.Append(ctx, records, d)
-		durable := s.log.DurableEnd()
-		cancel()
-		if err == nil && d == Synced {
-			if durable < base+int64(len(records)) {
-				s.fail("%s at %d is acknowledged, and the log durable to %d", id, base, durable)
-			}
-			if rng.IntN(80) == 0 || g+i == 0 {
-				s.powerCut(id, base, len(records), rng)
-			}
-		}
-		for k := range records {
-			for _, b := range [][]byte{records[k].Key, records[k].Value} {
-				for j := range b {
-					b[j] = '!'
-				}
-			}
-		}
-		s.mu.Lock()
-		s.mu.calls = append(s.mu.calls, stressCall{id, len(records), base, err, d == Synced})
-		s.mu.Unlock()
-		clear(records)
 		if s.log.LogEndOffset() >= s.enough {
 			s.once.Do(func() { close(s.ending) })
 		}
-		if !s.count(err) {
-			return
+	}
+}
+
+// bursts are appends of a few at once, and then of nobody until all have
+// returned: a call that is forgotten stays so.
+func (s *stress) bursts(n int) {
+	for i := 0; i < 400 && s.log.Failed() == nil; i++ {
+		var wg sync.WaitGroup
+		for g := range n {
+			wg.Go(func() {
+				s.append(fmt.Sprintf("%d.%d", i, g), rand.New(rand.NewPCG(s.seed, uint64(i*n+g))), i%100 == 0)
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// append appends some records, of which the id is the key, notes what it is told,
+// and says whether the log goes on. The bytes are its own again when Append
+// returns, and it overwrites them. powerCut is for when they are acknowledged.
+func (s *stress) append(id string, rng *rand.Rand, powerCut bool) bool {
+	var records []Record
+	padding := strings.Repeat("x", rng.IntN(2)*rng.IntN(400))
+	for k := range 1 + rng.IntN(4) {
+		r := Record{Key: []byte(id), Value: fmt.Appendf(nil, "%s/%d/%s", id, k, padding)}
+		if rng.IntN(2) == 0 {
+			r.Timestamp = time.UnixMilli(1_000_000 + rng.Int64N(1000))
+		}
+		records = append(records, r)
+	}
+	d := []Durability{0, Synced, Written}[rng.IntN(3)]
+	if d == 0 && s.cfg.Durability == Synced || s.quiet && rng.IntN(8) > 0 {
+		d = Synced
+	}
+	ctx, cancel := s.context(rng)
+	base, err := s.log.Append(ctx, records, d)
+	durable := s.log.DurableEnd()
+	cancel()
+	if err == nil && d == Synced {
+		if durable < base+int64(len(records)) {
+			s.fail("%s at %d is acknowledged, and the log durable to %d", id, base, durable)
+		}
+		if powerCut {
+			s.powerCut(id, base, len(records), rng)
 		}
 	}
+	for k := range records {
+		for _, b := range [][]byte{records[k].Key, records[k].Value} {
+			for j := range b {
+				b[j] = '!'
+			}
+		}
+	}
+	s.mu.Lock()
+	s.mu.calls = append(s.mu.calls, stressCall{id, len(records), base, err, d == Synced})
+	s.mu.Unlock()
+	clear(records)
+	return s.count(err)
 }
 
 // count says whether to go on after err.

@@ -280,12 +280,28 @@ func (l *Log) advance(to int64) {
 // flushLater sees to it that n bytes of Written data are synced. writing is held.
 func (l *Log) flushLater(n int) {
 	l.w.dirty += int64(n)
-	if l.cfg.FlushBytes > 0 && l.w.dirty >= l.cfg.FlushBytes {
-		l.w.dirty = 0
-		l.env.Go(l.flushNow)
-		return
+	switch {
+	case l.cfg.FlushBytes <= 0 || l.w.dirty < l.cfg.FlushBytes:
+		l.armFlush()
+	case !l.w.flushing:
+		l.w.flushing, l.w.dirty = true, 0
+		l.env.Go(l.flushBytes)
 	}
-	l.armFlush()
+}
+
+// flushBytes syncs until less than FlushBytes have come meanwhile: one goroutine,
+// however slow the disk is.
+func (l *Log) flushBytes() {
+	for more := true; more; {
+		l.flushNow()
+		l.writing.Lock()
+		more = l.w.dirty >= l.cfg.FlushBytes
+		l.w.flushing = more
+		if more {
+			l.w.dirty = 0
+		}
+		l.unlock()
+	}
 }
 
 // armFlush sees to it that a timed flush comes, which also seals what was rolled.
