@@ -286,8 +286,11 @@ func (s *stress) append(id string, rng *rand.Rand, powerCut bool) bool {
 		records = append(records, r)
 	}
 	d := []Durability{0, Synced, Written}[rng.IntN(3)]
-	if d == 0 && s.cfg.Durability == Synced || s.quiet && rng.IntN(8) > 0 {
-		d = Synced
+	if s.quiet && rng.IntN(8) > 0 {
+		d = []Durability{Synced, Written}[s.seed%2] // mostly of one kind
+	}
+	if d == 0 {
+		d = s.cfg.Durability
 	}
 	ctx, cancel := s.context(rng)
 	base, err := s.log.Append(ctx, records, d)
