@@ -111,7 +111,7 @@ func (a *ahead) make(l *Log) {
 		if err := seg.Sync(); err != nil && !errors.Is(err, segment.ErrClosed) {
 			l.fail(err) // nobody else will be told of it
 		}
-		a.due.Store(from + roadMin/2)
+		a.again(l, seg, from+roadMin/2)
 		return
 	case a.window == 0:
 		a.window = roadMin
@@ -119,7 +119,7 @@ func (a *ahead) make(l *Log) {
 		a.window = min(4*a.window, roadMax)
 	case since > roadSlow:
 		a.window = roadMin
-		a.due.Store(from + roadMin)
+		a.again(l, seg, from+roadMin)
 		return
 	default:
 		a.window = max(a.window/2, roadMin)
@@ -131,10 +131,15 @@ func (a *ahead) make(l *Log) {
 			a.next.Store(p)
 		}
 	}
-	if l.segments.Load().active() == seg {
-		a.due.Store(from + a.window/2)
-	} else {
-		a.due.Store(0) // rolled meanwhile: the next append calls again
+	a.again(l, seg, from+a.window/2)
+}
+
+// again says where the helper is to be called next, unless the log has been
+// rolled meanwhile: then the next append calls.
+func (a *ahead) again(l *Log, seg *segment.Segment, at int64) {
+	a.due.Store(at)
+	if l.segments.Load().active() != seg {
+		a.due.Store(0)
 	}
 }
 
