@@ -133,7 +133,7 @@ func (s *stress) check(m *vfs.Mem, cut bool) {
 	what := fmt.Sprintf("after a power cut %v, closed in order %v: %v", cut, s.log.Clean(), s)
 	env := NewEnv(EnvOptions{FS: m, MaxMaps: 100, Writer: s.writer})
 	defer env.Close()
-	words := s.words
+	words := *s.words
 	l, report, err := Open(env, "t-0", s.cfg, OpenState{Clean: s.log.Clean(), RecoveryPoint: s.log.RecoveryPoint(),
 		StartOffset: -1, HighWatermark: -1, Marks: NewMarks(&words), MarksValid: true})
 	require.NoError(t, err, what)
