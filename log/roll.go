@@ -30,7 +30,7 @@ func (l *Log) room(first, last int64, n int, latest int64, groups [][]Record) (*
 		return seg, n, nil
 	}
 	if err := l.roll(first); err != nil {
-		return nil, 0, l.appendError(err)
+		return nil, 0, err
 	}
 	return l.w.active, n, nil
 }
@@ -53,7 +53,9 @@ func (l *Log) mustRoll(seg *segment.Segment, last, n, latest int64) bool {
 }
 
 // roll seals the active segment and begins the next at base. Sealing goes on in
-// the background: readers and the next append find everything in place.
+// the background: readers and the next append find everything in place. When the
+// next cannot be made, for want of space or descriptors, nothing has changed, and
+// the next append tries again.
 func (l *Log) roll(base int64) error {
 	old := l.w.active
 	if old.Base() == base {
@@ -61,10 +63,10 @@ func (l *Log) roll(base int64) error {
 	}
 	next, err := l.nextSegment(base)
 	if err != nil {
-		return err
+		return spaceError(err)
 	}
 	if err := old.Inactivate(); err != nil {
-		return err
+		return l.fail(err)
 	}
 	l.seals.add(l, old, base) // before the swap: a sync finds it in one place or the other
 	l.install(next)
