@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -66,7 +67,7 @@ func (l *Log) roll(base int64) error {
 		return spaceError(err)
 	}
 	if err := old.Inactivate(); err != nil {
-		return l.fail(err)
+		return errors.Join(l.fail(err), next.Close())
 	}
 	l.seals.add(l, old, base) // before the swap: a sync finds it in one place or the other
 	l.install(next)
