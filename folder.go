@@ -18,7 +18,7 @@ func (s *Store) openState(t *Topic, id int32) log.OpenState {
 		s.logger.Warn("no room for the marks of a partition", "partition", folderName(t.name, id), "err", err)
 		return st
 	}
-	st.Marks, st.MarksValid = log.NewMarks(words), believed
+	st.Marks, st.MarksValid = log.NewMarks(words, s.state.sync), believed
 	return st
 }
 

@@ -56,7 +56,7 @@ const recordBound = 5 + 1 + 10 + 5 + 5 + 5 + 5
 // any other error they were not.
 func (l *Log) Append(ctx context.Context, records []Record, d Durability) (int64, error) {
 	if d == 0 {
-		d = l.cfg.Durability
+		d = l.cfg().Durability
 	}
 	f, err := l.inspect(records)
 	if err != nil {
@@ -67,7 +67,7 @@ func (l *Log) Append(ctx context.Context, records []Record, d Durability) (int64
 	}
 	var base int64
 	switch {
-	case l.cfg.Compression != compress.None:
+	case l.cfg().Compression != compress.None:
 		base, err = l.appendCompressed(records, f, d)
 	case d == Synced && l.sync.busy.Load():
 		// The records cannot be durable before the sync under way has ended, and
@@ -114,7 +114,7 @@ func (l *Log) inspect(records []Record) (facts, error) {
 		ms := r.Timestamp.UnixMilli()
 		earliest, f.latest = min(earliest, ms), max(f.latest, ms)
 	}
-	if f.latest != noTime && !l.cfg.LogAppendTime {
+	if f.latest != noTime && !l.cfg().LogAppendTime {
 		if err := l.checkTimes(records, odd, earliest, f.latest); err != nil {
 			return f, err
 		}
@@ -123,10 +123,10 @@ func (l *Log) inspect(records []Record) (facts, error) {
 		// However well it is compressed, no reader would unpack it.
 		return f, l.tooLarge(bound)
 	}
-	if bound > int64(l.cfg.MaxBatchBytes) {
+	if bound > int64(l.cfg().MaxBatchBytes) {
 		// The bound is generous: only now is the exact size worth its time.
 		n := int64(codec.HeaderSize + tightSize(records, 0, records[0].Timestamp))
-		if n > int64(l.cfg.MaxBatchBytes) && l.cfg.Compression == compress.None {
+		if n > int64(l.cfg().MaxBatchBytes) && l.cfg().Compression == compress.None {
 			return f, l.tooLarge(n)
 		}
 	}
@@ -163,7 +163,7 @@ func tightSize(records []Record, from int, first time.Time) int {
 
 func (l *Log) tooLarge(n int64) error {
 	return fmt.Errorf("%w: a batch of %d bytes to %s, which takes %d (max.message.bytes)",
-		ErrRecordTooLarge, n, l.name(), l.cfg.MaxBatchBytes)
+		ErrRecordTooLarge, n, l.name(), l.cfg().MaxBatchBytes)
 }
 
 // appendHanded hands the records over to whoever is appending or syncing, or
@@ -264,7 +264,7 @@ func (l *Log) combine() {
 		r.next, list = list, r // oldest first
 		r = next
 	}
-	limit := int(min(combineLimit, int64(l.cfg.MaxBatchBytes), l.cfg.SegmentBytes))
+	limit := int(min(combineLimit, int64(l.cfg().MaxBatchBytes), l.cfg().SegmentBytes))
 	for list != nil {
 		groups, records := l.w.groups[:0], l.w.records[:0]
 		f := facts{bound: codec.HeaderSize, latest: noTime}
@@ -354,7 +354,7 @@ func (l *Log) publish(seg *segment.Segment, end int64, n int, d Durability) {
 	// above it.
 	l.marks.store(markPublished, end) // of Written topics the high watermark, too
 	l.end.Store(end)
-	if l.cfg.Durability == Written {
+	if l.cfg().Durability == Written {
 		l.tail.notify(l)
 	}
 	if d == Written {
@@ -367,7 +367,7 @@ func (l *Log) publish(seg *segment.Segment, end int64, n int, d Durability) {
 // record needs it, and returns the clock's time.
 func (l *Log) stamp(h *codec.Header, f *facts, clock *clock) (now int64) {
 	h.Attributes, h.MaxTimestamp = 0, f.latest
-	if l.cfg.LogAppendTime {
+	if l.cfg().LogAppendTime {
 		h.Attributes = codec.TimestampTypeBit
 		f.latest = noTime // the records' own times do not count
 	} else if !f.untimed {

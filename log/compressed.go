@@ -32,7 +32,7 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 	n := encodeBatch(b, &h, groups[:], f, now)
 
 	*packed = append((*packed)[:0], b[:codec.HeaderSize]...)
-	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], l.cfg.Compression)
+	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], l.cfg().Compression)
 	if errors.Is(err, compress.ErrClosed) {
 		return 0, ErrClosed // with its store, since the look above
 	}
@@ -40,10 +40,10 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 		return 0, fmt.Errorf("compress: %w", err)
 	}
 	*packed = out
-	if len(out) > int(l.cfg.MaxBatchBytes) {
+	if len(out) > int(l.cfg().MaxBatchBytes) {
 		return 0, l.tooLarge(int64(len(out)))
 	}
-	h.Attributes |= uint16(l.cfg.Compression)
+	h.Attributes |= uint16(l.cfg().Compression)
 	h.Put(out)
 	codec.Seal(out)
 

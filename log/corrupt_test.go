@@ -238,7 +238,7 @@ func testCorruptBelow(t *testing.T, dense bool) {
 		// The mark is known from a checkpoint, or from the marks alone.
 		words := [8]uint64{markDurable: littleEndian(mark), markPublished: littleEndian(mark)}
 		if g.env.mapped {
-			g.st.Marks, g.st.MarksValid, g.st.RecoveryPoint = NewMarks(&words), true, corruptBase
+			g.st.Marks, g.st.MarksValid, g.st.RecoveryPoint = NewMarks(&words, nil), true, corruptBase
 		}
 		before, marks := g.files(), words
 		for range 2 { // it is as damaged the next time

@@ -13,10 +13,10 @@ import (
 
 // Log is one partition. All methods may be called from many goroutines.
 type Log struct {
-	env  *Env
-	dir  string
-	cfg  Config
-	scfg segment.Config
+	env    *Env
+	dir    string
+	config atomic.Pointer[Config] // never changed, replaced whole; see cfg
+	scfg   segment.Config         // of segments made from now on; guarded by writing
 
 	// segments is swapped whole, under writing.
 	segments atomic.Pointer[list]
@@ -74,8 +74,8 @@ type Log struct {
 	point  int64 // with damage, the mark that tells it from a torn tail
 	report *Report
 	// denseFrom is the offset from which on none may be missing; noOffset when
-	// it cannot be told. Set at open.
-	denseFrom int64
+	// it cannot be told.
+	denseFrom atomic.Int64
 	txns      txns
 	folder    folder
 }
@@ -83,6 +83,10 @@ type Log struct {
 const noOffset = math.MaxInt64
 
 type refusal struct{ err error }
+
+// cfg is the configuration as it is now. Who needs several values that belong
+// together loads it once.
+func (l *Log) cfg() *Config { return l.config.Load() }
 
 // refusing is why appends are refused; nil when they are not.
 func (l *Log) refusing() error {
@@ -110,7 +114,7 @@ func (l *Log) Failed() error { return l.refusing() }
 // Damage is the damage that made the log refuse appends, nil if there is none.
 func (l *Log) Damage() *segment.CorruptError { return l.damage }
 
-func (l *Log) name() string { return fmt.Sprintf("%s-%d", l.cfg.Topic, l.cfg.Partition) }
+func (l *Log) name() string { return fmt.Sprintf("%s-%d", l.cfg().Topic, l.cfg().Partition) }
 
 // Dir is the log's folder within the store.
 func (l *Log) Dir() string { return l.dir }
@@ -135,12 +139,12 @@ func (l *Log) RecoveryPoint() int64 {
 }
 
 // dense tells whether no offset may be missing from this one on.
-func (l *Log) dense(offset int64) bool { return offset >= l.denseFrom }
+func (l *Log) dense(offset int64) bool { return offset >= l.denseFrom.Load() }
 
 // HighWatermark is the offset below which records are as durable as the topic
 // demands.
 func (l *Log) HighWatermark() int64 {
-	if l.cfg.Durability == Written {
+	if l.cfg().Durability == Written {
 		return l.end.Load()
 	}
 	return l.durable.Load()

@@ -18,7 +18,10 @@ import (
 //	     6,7 zero
 //
 // Words are little endian on disk. A nil *Marks keeps nothing.
-type Marks struct{ w *[8]uint64 }
+type Marks struct {
+	w    *[8]uint64
+	sync func() error
+}
 
 const (
 	markStart = iota + 1
@@ -28,8 +31,17 @@ const (
 	markGeneration
 )
 
-// NewMarks uses the given words, which must be 8-byte aligned.
-func NewMarks(words *[8]uint64) *Marks { return &Marks{words} }
+// NewMarks uses the given words, which must be 8-byte aligned. sync makes them
+// durable as they are; nil if nothing can.
+func NewMarks(words *[8]uint64, sync func() error) *Marks { return &Marks{words, sync} }
+
+// Sync makes the words durable as they are.
+func (m *Marks) Sync() error {
+	if m == nil || m.sync == nil {
+		return nil
+	}
+	return m.sync()
+}
 
 func (m *Marks) load(i int) int64 {
 	return int64(littleEndian(atomic.LoadUint64(&m.w[i])))

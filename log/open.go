@@ -82,12 +82,13 @@ type opening struct {
 func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 	c.setDefaults()
 	l := &Log{
-		env: env, dir: dir, cfg: c, marks: st.Marks, producers: NewProducers(), report: new(Report),
+		env: env, dir: dir, marks: st.Marks, producers: NewProducers(), report: new(Report),
 		scfg: segment.Config{
 			Bytes: c.SegmentBytes, IndexBytes: c.IndexBytes, IndexInterval: c.IndexInterval,
 			Mapped: env.mapped, Synced: c.Durability == Synced,
 		},
 	}
+	l.config.Store(&c)
 	l.unstable.Store(noOffset)
 	l.w.header = newHeader()
 	o := &opening{l: l, st: st, r: l.report}
@@ -202,7 +203,7 @@ func (o *opening) sidecars() error {
 	if o.st.Adopted && o.st.Marks != nil && !o.st.MarksValid {
 		l.sums.Dense = noOffset // others may have compacted what was written here
 	}
-	l.denseFrom = l.sums.Dense
+	l.denseFrom.Store(l.sums.Dense)
 	b, err := readAll(l.env.fsys, segment.Join(l.dir, epochsName), maxSidecar)
 	if err == nil {
 		var e *Epochs
@@ -291,7 +292,7 @@ func (o *opening) create() error {
 	if err := o.loadProducers(base); err != nil {
 		return err
 	}
-	l.denseFrom = base
+	l.denseFrom.Store(base)
 	l.sums.Dense, l.sums.end = base, 0
 	clear(l.sums.Files)
 	o.epochsKnown = true
@@ -382,7 +383,7 @@ func (o *opening) settleEpochs(start, end int64) error {
 	}
 	changed := l.epochs.TruncateFromStart(start)
 	changed = l.epochs.TruncateFromEnd(end+1) || changed || o.newEpoch || !o.epochsKnown
-	if _, ok := l.epochs.Latest(); !ok && !l.cfg.ExternalEpochs {
+	if _, ok := l.epochs.Latest(); !ok && !l.cfg().ExternalEpochs {
 		changed = l.epochs.Assign(0, end) || changed
 	}
 	if latest, ok := l.epochs.Latest(); ok {
@@ -399,7 +400,7 @@ func (o *opening) settleEpochs(start, end int64) error {
 // It is above all that were ever given out.
 func (o *opening) assignEpoch(end int64) {
 	l := o.l
-	if l.cfg.ExternalEpochs || l.damage != nil {
+	if l.cfg().ExternalEpochs || l.damage != nil {
 		return
 	}
 	o.newEpoch = true
@@ -431,7 +432,7 @@ func (o *opening) settleSidecars(end int64) error {
 	}
 	if l.sums.Dense == noOffset {
 		l.sums.Dense = end // what is appended here has no gaps
-		l.denseFrom = end
+		l.denseFrom.Store(end)
 	}
 	return spaceError(l.sums.rewrite(l))
 }

@@ -154,7 +154,7 @@ func (p *power) run() {
 }
 
 func (p *power) open(st OpenState) {
-	st.Marks, st.MarksValid = NewMarks(p.words), !st.New
+	st.Marks, st.MarksValid = NewMarks(p.words, nil), !st.New
 	l, _, err := Open(p.env, "t-0", p.cfg, st)
 	require.NoError(p.t, err, p)
 	require.EqualValues(p.t, len(p.mu.values), l.LogEndOffset(), p)

@@ -35,7 +35,7 @@ func (p *power) cut(full bool) {
 	d := p.mem.Dirty()
 	killed := p.mem.Snapshot()
 	p.mu.Lock()
-	now := NewMarks(p.words).snapshot()
+	now := NewMarks(p.words, nil).snapshot()
 	if n := len(p.mu.marks); n == 0 || p.mu.marks[n-1] != now {
 		p.mu.marks = append(p.mu.marks, now)
 	}
@@ -86,7 +86,7 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 	words := m.marks[m.rng.IntN(len(m.marks))]
 	st := OpenState{Clean: m.clean, RecoveryPoint: m.checkpoint, StartOffset: -1, HighWatermark: -1}
 	if m.rng.IntN(3) > 0 || strings.HasPrefix(what, "kill") {
-		st.Marks, st.MarksValid = NewMarks(&words), true
+		st.Marks, st.MarksValid = NewMarks(&words, nil), true
 	}
 	if m.rng.IntN(3) == 0 {
 		st.RecoveryPoint, st.Clean = -1, false
@@ -191,7 +191,7 @@ func (p *power) goOn(l *Log, tree *vfs.Mem, m *moment, end int64, depth int, wha
 			next.acked = base + 1
 		}
 		if marked {
-			next.marks = append(next.marks, NewMarks(words).snapshot())
+			next.marks = append(next.marks, NewMarks(words, nil).snapshot())
 		}
 	}
 	next.tried = int64(len(next.values))

@@ -261,6 +261,6 @@ func (l *Log) vanished(seen *list, err error) (again bool, _ error) {
 }
 
 func (l *Log) outOfRange(offset int64) error {
-	return &OffsetError{Topic: l.cfg.Topic, Partition: l.cfg.Partition, Offset: offset,
+	return &OffsetError{Topic: l.cfg().Topic, Partition: l.cfg().Partition, Offset: offset,
 		Start: l.start.Load(), End: l.HighWatermark()}
 }

@@ -511,10 +511,10 @@ func (o *opening) replayTo(offset int64) error {
 }
 
 func (l *Log) expirationMs() int64 {
-	if l.cfg.ProducerExpiration < 0 {
+	if l.cfg().ProducerExpiration < 0 {
 		return noOffset
 	}
-	return l.cfg.ProducerExpiration.Milliseconds()
+	return l.cfg().ProducerExpiration.Milliseconds()
 }
 
 // replaySegment takes the batches of [from, to) in one segment into a producer

@@ -58,7 +58,7 @@ func TestMissingSegment(t *testing.T) {
 					g := newRig(t, WriterPwrite, true, smallSegments)
 					bases := g.fill(60)
 					words := [8]uint64{markDurable: littleEndian(60), markPublished: littleEndian(60)}
-					g.st.Marks, g.st.MarksValid = NewMarks(&words), true
+					g.st.Marks, g.st.MarksValid = NewMarks(&words, nil), true
 					g.st.Clean, g.st.RecoveryPoint = clean, recovery
 					lost, next := bases[2], bases[3]
 					g.remove(g.logFile(lost))

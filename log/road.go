@@ -106,7 +106,7 @@ func (a *ahead) make(l *Log) {
 	seg := l.segments.Load().active()
 	from := seg.Size()
 	switch {
-	case l.cfg.Durability == Synced:
+	case l.cfg().Durability == Synced:
 		seg.Prepare(roadMin)
 		if err := seg.Sync(); err != nil && !errors.Is(err, segment.ErrClosed) {
 			l.fail(err) // nobody else will be told of it

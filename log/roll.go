@@ -24,8 +24,8 @@ func (l *Log) room(first, last int64, n int, latest int64, groups [][]Record) (*
 			count += len(g)
 		}
 	}
-	if int64(n) > l.cfg.SegmentBytes {
-		return nil, 0, fmt.Errorf("%w: %d bytes in segments of %d (segment.bytes)", ErrRecordTooLarge, n, l.cfg.SegmentBytes)
+	if int64(n) > l.cfg().SegmentBytes {
+		return nil, 0, fmt.Errorf("%w: %d bytes in segments of %d (segment.bytes)", ErrRecordTooLarge, n, l.cfg().SegmentBytes)
 	}
 	if !l.mustRoll(seg, last, int64(n), latest) {
 		return seg, n, nil
@@ -42,15 +42,15 @@ func (l *Log) mustRoll(seg *segment.Segment, last, n, latest int64) bool {
 		last-seg.Base() > math.MaxInt32,
 		seg.IndexFull():
 		return true
-	case seg.Size() == 0 || l.cfg.SegmentAge < 0:
+	case seg.Size() == 0 || l.cfg().SegmentAge < 0:
 		return false
 	}
 	// The age of a segment is told by its records, and by the clock only when
 	// they have no time.
 	if t := seg.FirstTimestamp(); t >= 0 && latest >= 0 {
-		return latest-t > l.cfg.SegmentAge.Milliseconds()
+		return latest-t > l.cfg().SegmentAge.Milliseconds()
 	}
-	return time.Since(l.w.rolled) > l.cfg.SegmentAge
+	return time.Since(l.w.rolled) > l.cfg().SegmentAge
 }
 
 // roll seals the active segment and begins the next at base. Sealing goes on in
@@ -86,7 +86,7 @@ func (l *Log) install(next *segment.Segment) {
 // because its tiny index is full from the start: there is nothing to do that
 // would help, so the index setting is at fault.
 func (l *Log) replaceEmpty(old *segment.Segment) error {
-	return fmt.Errorf("segment.index.bytes of %d leaves no room for an entry in %s", l.cfg.IndexBytes, old.Path())
+	return fmt.Errorf("segment.index.bytes of %d leaves no room for an entry in %s", l.cfg().IndexBytes, old.Path())
 }
 
 // nextSegment takes the prepared segment, or makes one.

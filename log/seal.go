@@ -37,7 +37,7 @@ func (s *sealer) add(l *Log, old *segment.Segment, next int64) {
 	defer s.Unlock()
 	s.queue = append(s.queue, j)
 	s.names = true
-	if l.cfg.Durability != Written || l.cfg.FlushInterval < 0 {
+	if l.cfg().Durability != Written || l.cfg().FlushInterval < 0 {
 		s.startLocked(l)
 		return
 	}

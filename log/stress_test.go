@@ -158,7 +158,7 @@ func (s *stress) run() {
 	s.env = NewEnv(EnvOptions{FS: s.mem, MaxMaps: 100, Writer: s.writer})
 	var err error
 	s.words = new([8]uint64)
-	s.log, _, err = Open(s.env, "t-0", s.cfg, OpenState{New: true, RecoveryPoint: -1, StartOffset: -1, HighWatermark: -1, Marks: NewMarks(s.words)})
+	s.log, _, err = Open(s.env, "t-0", s.cfg, OpenState{New: true, RecoveryPoint: -1, StartOffset: -1, HighWatermark: -1, Marks: NewMarks(s.words, nil)})
 	require.NoError(t, err)
 	s.mem.SetHook(s.hook)
 
@@ -219,9 +219,9 @@ func (s *stress) run() {
 	require.Equal(t, words, *s.words, "the marks were written after the close: in a file they are unmapped by then\n%v", s)
 	require.LessOrEqual(t, s.log.DurableEnd(), s.log.LogEndOffset(), s)
 	if end := s.log.LogEndOffset(); end > 0 {
-		require.EqualValues(t, end, NewMarks(s.words).Published(), s)
+		require.EqualValues(t, end, NewMarks(s.words, nil).Published(), s)
 	}
-	require.EqualValues(t, s.log.DurableEnd(), NewMarks(s.words).Durable(), s)
+	require.EqualValues(t, s.log.DurableEnd(), NewMarks(s.words, nil).Durable(), s)
 	if !abandon && err == nil && s.log.Clean() {
 		require.EqualValues(t, s.log.LogEndOffset(), s.log.DurableEnd(), s)
 	}

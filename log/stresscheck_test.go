@@ -135,7 +135,7 @@ func (s *stress) check(m *vfs.Mem, cut bool) {
 	defer env.Close()
 	words := *s.words
 	l, report, err := Open(env, "t-0", s.cfg, OpenState{Clean: s.log.Clean(), RecoveryPoint: s.log.RecoveryPoint(),
-		StartOffset: -1, HighWatermark: -1, Marks: NewMarks(&words), MarksValid: true})
+		StartOffset: -1, HighWatermark: -1, Marks: NewMarks(&words, nil), MarksValid: true})
 	require.NoError(t, err, what)
 	defer l.Abandon()
 	require.Nil(t, l.Damage(), what)

@@ -267,12 +267,12 @@ func (l *Log) advance(to int64) {
 	if to > l.durable.Load() {
 		l.durable.Store(to)
 		l.marks.store(markDurable, to)
-		if l.cfg.Durability != Written {
+		if l.cfg().Durability != Written {
 			l.marks.store(markWatermark, to)
 		}
 	}
 	l.sync.Unlock()
-	if l.cfg.Durability != Written {
+	if l.cfg().Durability != Written {
 		l.tail.notify(l)
 	}
 }
@@ -281,7 +281,7 @@ func (l *Log) advance(to int64) {
 func (l *Log) flushLater(n int) {
 	l.w.dirty += int64(n)
 	switch {
-	case l.cfg.FlushBytes <= 0 || l.w.dirty < l.cfg.FlushBytes:
+	case l.cfg().FlushBytes <= 0 || l.w.dirty < l.cfg().FlushBytes:
 		l.armFlush()
 	case !l.w.flushing:
 		l.w.flushing, l.w.dirty = true, 0
@@ -295,7 +295,7 @@ func (l *Log) flushBytes() {
 	for more := true; more; {
 		l.flushNow()
 		l.writing.Lock()
-		more = l.w.dirty >= l.cfg.FlushBytes
+		more = l.w.dirty >= l.cfg().FlushBytes
 		l.w.flushing = more
 		if more {
 			l.w.dirty = 0
@@ -307,15 +307,15 @@ func (l *Log) flushBytes() {
 // armFlush sees to it that a timed flush comes, which also seals what was rolled.
 // writing is held.
 func (l *Log) armFlush() {
-	if l.w.armed || l.cfg.FlushInterval < 0 {
+	if l.w.armed || l.cfg().FlushInterval < 0 {
 		return
 	}
 	l.w.armed = true
 	if l.flush == nil {
-		l.flush = time.AfterFunc(l.cfg.FlushInterval, l.flushTimer)
+		l.flush = time.AfterFunc(l.cfg().FlushInterval, l.flushTimer)
 		return
 	}
-	l.flush.Reset(l.cfg.FlushInterval)
+	l.flush.Reset(l.cfg().FlushInterval)
 }
 
 func (l *Log) flushTimer() {

@@ -25,7 +25,7 @@ func (l *Log) checkTimes(records []Record, seconds uint64, earliest, latest int6
 			}
 		}
 	}
-	after, before := l.cfg.TimestampAfter, l.cfg.TimestampBefore
+	after, before := l.cfg().TimestampAfter, l.cfg().TimestampBefore
 	if (after < 0 || latest-l.seen.Load() <= after.Milliseconds()) && before < 0 {
 		return nil
 	}
