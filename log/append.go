@@ -354,8 +354,8 @@ func (l *Log) publish(seg *segment.Segment, end int64, n int, d Durability) {
 	// above it.
 	l.marks.store(markPublished, end) // of Written topics the high watermark, too
 	l.end.Store(end)
-	if l.cfg().Durability == Written {
-		l.tail.notify(l)
+	if c := l.cfg(); c.Durability == Written && !c.ExternalWatermark {
+		l.watermarkMoved()
 	}
 	if d == Written {
 		l.flushLater(n)

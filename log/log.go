@@ -27,6 +27,10 @@ type Log struct {
 	end      atomic.Int64
 	durable  atomic.Int64
 	unstable atomic.Int64 // first offset of an unfinished transaction, or noOffset
+	external atomic.Int64 // the high watermark that a wrapper has set, with ExternalWatermark
+	// deciding says that a transaction has ended whose marker is not below the
+	// high watermark: when that moves, unstable may. Stored under stateMu.
+	deciding atomic.Bool
 
 	// refuse is why appends are refused: closed, failed, damaged. closed is why
 	// reads are.
@@ -141,14 +145,6 @@ func (l *Log) RecoveryPoint() int64 {
 // dense tells whether no offset may be missing from this one on.
 func (l *Log) dense(offset int64) bool { return offset >= l.denseFrom.Load() }
 
-// HighWatermark is the offset below which records are as durable as the topic
-// demands.
-func (l *Log) HighWatermark() int64 {
-	if l.cfg().Durability == Written {
-		return l.end.Load()
-	}
-	return l.durable.Load()
-}
 
 // LastStableOffset is the offset below which every transaction is decided.
 func (l *Log) LastStableOffset() int64 { return min(l.HighWatermark(), l.unstable.Load()) }

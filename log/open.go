@@ -346,7 +346,8 @@ func (o *opening) finish() error {
 		return err
 	}
 	l.producers.TruncateHead(start)
-	l.producers.OnHighWatermark(end)
+	l.external.Store(o.externalWatermark(start, end))
+	l.producers.OnHighWatermark(l.HighWatermark())
 	l.setUnstable()
 
 	l.w.active = o.segs[len(o.segs)-1]
@@ -370,6 +371,16 @@ func (o *opening) finish() error {
 		l.marks.store(markGeneration, l.marks.Generation()+1)
 	}
 	return nil
+}
+
+// externalWatermark is the last known high watermark that a wrapper has set. One
+// that is too low is no harm: the wrapper raises it again.
+func (o *opening) externalWatermark(start, end int64) int64 {
+	w := o.st.HighWatermark
+	if o.st.MarksValid && o.st.Marks != nil {
+		w = max(w, o.st.Marks.Watermark())
+	}
+	return max(start, min(w, end))
 }
 
 // settleEpochs brings the leader epochs in line with the log. An epoch may begin
@@ -439,12 +450,4 @@ func (o *opening) settleSidecars(end int64) error {
 
 func (l *Log) writeEpochs() error {
 	return WriteFile(l.env.fsys, segment.Join(l.dir, epochsName), l.epochs.Append(nil))
-}
-
-func (l *Log) setUnstable() {
-	first, ok := l.producers.FirstUnstable()
-	if !ok {
-		first = noOffset
-	}
-	l.unstable.Store(first)
 }

@@ -225,6 +225,10 @@ func (p *Producers) FirstUnstable() (offset int64, ok bool) {
 	return max(offset, p.logStart), true
 }
 
+// Deciding reports whether a transaction has ended whose marker OnHighWatermark
+// has not seen below the high watermark.
+func (p *Producers) Deciding() bool { return len(p.closed) > 0 }
+
 // LastStableOffset is the offset below which a read-committed reader may read,
 // for a high watermark that OnHighWatermark has seen.
 func (p *Producers) LastStableOffset(hw int64) int64 {

@@ -267,13 +267,13 @@ func (l *Log) advance(to int64) {
 	if to > l.durable.Load() {
 		l.durable.Store(to)
 		l.marks.store(markDurable, to)
-		if l.cfg().Durability != Written {
+		if c := l.cfg(); c.Durability != Written && !c.ExternalWatermark {
 			l.marks.store(markWatermark, to)
 		}
 	}
 	l.sync.Unlock()
-	if l.cfg().Durability != Written {
-		l.tail.notify(l)
+	if c := l.cfg(); c.Durability != Written && !c.ExternalWatermark {
+		l.watermarkMoved()
 	}
 }
 
