@@ -145,7 +145,6 @@ func (l *Log) RecoveryPoint() int64 {
 // dense tells whether no offset may be missing from this one on.
 func (l *Log) dense(offset int64) bool { return offset >= l.denseFrom.Load() }
 
-
 // LastStableOffset is the offset below which every transaction is decided.
 func (l *Log) LastStableOffset() int64 { return min(l.HighWatermark(), l.unstable.Load()) }
 
