@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"sync"
-	"sync/atomic"
 
 	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/internal/vfs"
@@ -19,10 +17,8 @@ type scanInput struct {
 	size int64
 	m    vfs.Map
 	data []byte // the map
-	// ahead faults the map in, in front of the scan: with a second core half of
-	// the scan's page faults are free, and with one it costs what they would.
-	ahead sync.WaitGroup
-	stop  atomic.Bool
+	// ahead checks CRCs in front of the scan; nil where there is no use.
+	ahead *verifier
 
 	tried int64 // bytes of what looked like batches behind damage
 
@@ -41,18 +37,15 @@ func (s *Segment) openScan(f vfs.File, size int64) *scanInput {
 		return in // pread does as well
 	}
 	in.m, in.data = m, m.Bytes()
-	in.ahead.Go(func() {
-		for pos := int64(0); pos < size && !in.stop.Load(); pos += scanWindow {
-			_ = in.m.Populate(int(pos), int(min(scanWindow, size-pos)), false) // else the scan meets the faults
-		}
-	})
+	in.ahead = startVerifier(m, size, f.Path())
 	return in
 }
 
 func (in *scanInput) close() {
 	if in.m != nil {
-		in.stop.Store(true)
-		in.ahead.Wait()
+		if in.ahead != nil {
+			in.ahead.close()
+		}
 		_ = in.m.Unmap()
 		in.maps.unreserve()
 	}
@@ -123,7 +116,8 @@ func (in *scanInput) next(r *Scan) (codec.Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if batch := codec.Batch(b); batch.CRCValid() {
+	batch := codec.Batch(b)
+	if in.ahead != nil && in.ahead.sound(pos, n) || batch.CRCValid() {
 		return batch, nil
 	}
 	r.Stop, r.Err = StopCorrupt, fmt.Errorf("CRC does not match a batch of %d bytes", n)

@@ -80,8 +80,7 @@ type Reject struct{ Err error }
 
 func (e *Reject) Error() string { return e.Err.Error() }
 
-// scanWindow is how much of the map is asked for ahead of the scan, and read at
-// once without a map.
+// scanWindow is how much is read at once without a map.
 const scanWindow = 4 << 20
 
 // Scan reads the whole file, whatever its size was taken for, checks batch by
