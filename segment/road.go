@@ -67,7 +67,11 @@ func (s *Segment) Prepare(ahead int64) {
 		return
 	}
 	if from := max(w.populated.Load(), pos); from < end {
+		// Before, so that nobody takes the pages for clean meanwhile, and after, for
+		// the sync that came in between.
+		w.touched.Store(true)
 		_ = w.m.Populate(int(from), int(end-from), true)
+		w.touched.Store(true)
 		w.populated.Store(end)
 	}
 }

@@ -50,6 +50,10 @@ type Scan struct {
 	Holes []Hole
 
 	w *writer // the indexes, rebuilt
+	// id and size are the file's; filed says that its indexes are in their files.
+	id    vfs.FileID
+	size  int64
+	filed bool
 }
 
 // Hole is a damaged stretch of a segment: [Pos, End) holds no batch.
@@ -110,8 +114,11 @@ func (s *Segment) scanFile(f vfs.File, o ScanOptions) (r *Scan, err error) {
 	in := s.openScan(f, size)
 	defer in.close()
 
-	r = &Scan{Next: s.base, w: s.newWriter(f, size)}
+	r = &Scan{Next: s.base, w: s.newWriter(f, size), size: size}
 	r.w.file = nil
+	if r.id, err = f.ID(); err != nil {
+		return nil, err
+	}
 	defer vfs.Recover(f.Path(), in.data, &err, vfs.SetFault())
 	for {
 		if err := s.scan(r, in, o); err != nil {
