@@ -169,7 +169,7 @@ func (l *Log) tooLarge(n int64) error {
 // appendHanded hands the records over to whoever is appending or syncing, or
 // becomes that one, and waits until d holds for them.
 func (l *Log) appendHanded(ctx context.Context, records []Record, f facts, d Durability) (int64, error) {
-	r, ok := l.requests.Get().(*request)
+	r, ok := l.env.requests.Get().(*request)
 	if !ok {
 		r = &request{wait: syncWaiter{done: make(chan error, 1)}}
 	}
@@ -207,7 +207,7 @@ func (l *Log) appendHanded(ctx context.Context, records []Record, f facts, d Dur
 	if cap(r.records) > 1024 {
 		r.records = nil
 	}
-	l.requests.Put(r)
+	l.env.requests.Put(r)
 	if err != nil {
 		return 0, err
 	}

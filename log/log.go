@@ -39,9 +39,8 @@ type Log struct {
 
 	writing sync.Mutex
 	// pending are the appends that came while another was at work, newest first.
-	pending  atomic.Pointer[request]
-	requests sync.Pool    // of *request
-	seen     atomic.Int64 // the clock in milliseconds, as last read
+	pending atomic.Pointer[request]
+	seen    atomic.Int64 // the clock in milliseconds, as last read
 	// w is guarded by writing.
 	w struct {
 		active   *segment.Segment
@@ -76,7 +75,10 @@ type Log struct {
 	clean  bool // closed in order
 	damage *segment.CorruptError
 	point  int64 // with damage, the mark that tells it from a torn tail
-	report *Report
+	// opened are the segments as they were opened after a clean close, nil once
+	// something was appended; see untouched. Guarded by writing.
+	opened *list
+	turn   turn
 	// denseFrom is the offset from which on none may be missing; noOffset when
 	// it cannot be told.
 	denseFrom atomic.Int64

@@ -75,6 +75,9 @@ type opening struct {
 	around      bool // damage was found: read around it
 	// newEpoch: a new leader epoch has begun where the log was cut.
 	newEpoch bool
+	// starved: a clean open met the limit of descriptors. Recovering would take as
+	// many, and read the whole log first.
+	starved error
 }
 
 // Open opens a partition's folder, recovering it where it was not closed in
@@ -82,7 +85,7 @@ type opening struct {
 func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 	c.setDefaults()
 	l := &Log{
-		env: env, dir: dir, marks: st.Marks, producers: NewProducers(), report: new(Report),
+		env: env, dir: dir, marks: st.Marks, producers: NewProducers(),
 		scfg: segment.Config{
 			Bytes: c.SegmentBytes, IndexBytes: c.IndexBytes, IndexInterval: c.IndexInterval,
 			Mapped: env.mapped, Synced: c.Durability == Synced,
@@ -91,14 +94,14 @@ func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 	l.config.Store(&c)
 	l.unstable.Store(noOffset)
 	l.w.header = newHeader()
-	o := &opening{l: l, st: st, r: l.report}
+	o := &opening{l: l, st: st, r: new(Report)}
 	if err := o.run(); err != nil {
 		for _, s := range o.segs {
 			_ = s.Close() // nothing was written through them
 		}
 		return nil, nil, err
 	}
-	return l, l.report, nil
+	return l, o.r, nil
 }
 
 func (o *opening) run() error {
@@ -118,6 +121,9 @@ func (o *opening) run() error {
 			return err
 		}
 	} else if o.missing(); l.damage != nil || !o.resume() {
+		if o.starved != nil {
+			return o.starved
+		}
 		if err := o.recover(); err != nil {
 			return err
 		}
@@ -289,6 +295,9 @@ func (o *opening) create() error {
 	if err := l.syncDir(); err != nil {
 		return err
 	}
+	if _, err := s.Rest(); err != nil {
+		return err
+	}
 	if err := o.loadProducers(base); err != nil {
 		return err
 	}
@@ -312,6 +321,10 @@ func (o *opening) resume() bool {
 	}
 	last := o.segs[len(o.segs)-1]
 	r, err := last.Resume()
+	if errors.Is(err, vfs.ErrTooManyFiles) {
+		o.starved = err
+		return false
+	}
 	if err != nil || r.Next != o.st.RecoveryPoint || r.Valid != last.Size() || o.mark > r.Next {
 		l.env.logger.Warn("not closed as its marker says: recovering", "partition", l.name(), "err", err)
 		return false
@@ -362,6 +375,9 @@ func (o *opening) finish() error {
 	}
 	if err := o.settleSidecars(end); err != nil {
 		return err
+	}
+	if o.r.Clean && !o.st.New {
+		l.opened = l.segments.Load()
 	}
 	l.marks.store(markStart, start)
 	l.marks.store(markPublished, end)

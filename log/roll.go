@@ -16,6 +16,11 @@ import (
 // compute the size closely where that decides. writing is held.
 func (l *Log) room(first, last int64, n int, latest int64, groups [][]Record) (*segment.Segment, int, error) {
 	seg := l.w.active
+	if seg.Resting() {
+		if err := l.wake(seg); err != nil {
+			return nil, 0, err
+		}
+	}
 	if int64(n) > seg.Room() && groups != nil {
 		n = codec.HeaderSize
 		count := 0
@@ -80,6 +85,7 @@ func (l *Log) install(next *segment.Segment) {
 	l.w.active = next
 	l.w.rolled = time.Now()
 	l.ahead.reset()
+	l.env.awake.add(l)
 }
 
 // replaceEmpty is for an empty active segment that must roll all the same,
