@@ -266,7 +266,8 @@ func (l *Log) combine() {
 	}
 	limit := int(min(combineLimit, int64(l.cfg().MaxBatchBytes), l.cfg().SegmentBytes))
 	for list != nil {
-		groups, records := l.w.groups[:0], l.w.records[:0]
+		x := l.scratch()
+		groups, records := x.groups[:0], x.records[:0]
 		f := facts{bound: codec.HeaderSize, latest: noTime}
 		count := 0
 		durability := Synced
@@ -307,7 +308,7 @@ func (l *Log) combine() {
 		}
 		clear(groups)
 		clear(records)
-		l.w.groups, l.w.records = groups[:0], records[:0]
+		x.groups, x.records = groups[:0], records[:0]
 	}
 }
 
@@ -321,7 +322,7 @@ func (l *Log) appendLocked(groups [][]Record, count int, f facts, d Durability) 
 		return 0, ErrOffsetOverflow
 	}
 	last := base + int64(count) - 1
-	h := &l.w.header
+	h := &l.scratch().header
 	now := l.stamp(h, &f, &l.w.clock)
 	seg, n, err := l.room(base, last, f.bound, h.MaxTimestamp, groups)
 	if err != nil {

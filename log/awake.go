@@ -19,16 +19,16 @@ type awake struct {
 
 	mu struct {
 		sync.Mutex
-		count int
-		// newest and oldest are the ends of the list, which runs through the logs.
-		newest, oldest *Log
+		count          int
+		newest, oldest *turn // the ends of the list
 	}
 }
 
-// turn is a log's place among those that are awake. The lock of awake guards it.
+// turn is a log's place among those that are awake. The lock of awake guards it
+// and the log's pointer to it.
 type turn struct {
-	listed       bool
-	newer, older *Log
+	l            *Log
+	newer, older *turn
 	passed       int64 // the log's end when its turn last came
 	settled      int64 // and when Settle last looked
 }
@@ -53,47 +53,44 @@ func (a *awake) init(budget int) {
 func (a *awake) add(l *Log) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if l.turn.listed {
-		return
+	if l.turn == nil {
+		l.turn = &turn{l: l, passed: l.end.Load(), settled: -1}
+		a.pushLocked(l.turn)
 	}
-	l.turn.passed = l.end.Load()
-	l.turn.settled = -1
-	a.pushLocked(l)
 }
 
 // remove takes a log off the list that rests or was closed.
 func (a *awake) remove(l *Log) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if l.turn.listed {
-		a.unlinkLocked(l)
+	if l.turn != nil {
+		a.unlinkLocked(l.turn)
+		l.turn = nil
 	}
 }
 
-func (a *awake) pushLocked(l *Log) {
-	l.turn.listed, l.turn.newer, l.turn.older = true, nil, a.mu.newest
-	if a.mu.newest != nil {
-		a.mu.newest.turn.newer = l
+func (a *awake) pushLocked(t *turn) {
+	t.newer, t.older = nil, a.mu.newest
+	if t.older != nil {
+		t.older.newer = t
 	} else {
-		a.mu.oldest = l
+		a.mu.oldest = t
 	}
-	a.mu.newest = l
+	a.mu.newest = t
 	a.mu.count++
 }
 
-func (a *awake) unlinkLocked(l *Log) {
-	t := &l.turn
+func (a *awake) unlinkLocked(t *turn) {
 	if t.newer != nil {
-		t.newer.turn.older = t.older
+		t.newer.older = t.older
 	} else {
 		a.mu.newest = t.older
 	}
 	if t.older != nil {
-		t.older.turn.newer = t.newer
+		t.older.newer = t.newer
 	} else {
 		a.mu.oldest = t.newer
 	}
-	t.listed, t.newer, t.older = false, nil, nil
 	a.mu.count--
 }
 
@@ -109,15 +106,16 @@ func (a *awake) over() bool {
 func (a *awake) next() (l *Log, used bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if l = a.mu.oldest; l == nil {
+	t := a.mu.oldest
+	if t == nil {
 		return nil, false
 	}
-	a.unlinkLocked(l)
-	a.pushLocked(l)
-	end := l.end.Load()
-	used = l.turn.passed != end
-	l.turn.passed = end
-	return l, used
+	a.unlinkLocked(t)
+	a.pushLocked(t)
+	end := t.l.end.Load()
+	used = t.passed != end
+	t.passed = end
+	return t.l, used
 }
 
 // all are the logs that are awake now.
@@ -125,10 +123,23 @@ func (a *awake) all() []*Log {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	list := make([]*Log, 0, a.mu.count)
-	for l := a.mu.oldest; l != nil; l = l.turn.newer {
-		list = append(list, l)
+	for t := a.mu.oldest; t != nil; t = t.newer {
+		list = append(list, t.l)
 	}
 	return list
+}
+
+// unused tells whether nothing was appended to a log since this was last asked.
+func (a *awake) unused(l *Log) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	end := l.end.Load()
+	t := l.turn
+	if t == nil || t.settled == end {
+		return true
+	}
+	t.settled = end
+	return false
 }
 
 // makeRoom puts another log than self to rest. It reports whether it found one.

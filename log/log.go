@@ -44,13 +44,11 @@ type Log struct {
 	// w is guarded by writing.
 	w struct {
 		active   *segment.Segment
-		groups   []*request
-		records  [][]Record
+		scratch  *scratch
 		armed    bool  // the flush timer runs
 		dirty    int64 // bytes appended since it was armed
 		flushing bool  // a goroutine syncs because of dirty
 		epoch    int32
-		header   codec.Header // of the batch being appended
 		clock    clock
 		rolled   time.Time // when the active segment was made, for batches without time
 	}
@@ -78,12 +76,27 @@ type Log struct {
 	// opened are the segments as they were opened after a clean close, nil once
 	// something was appended; see untouched. Guarded by writing.
 	opened *list
-	turn   turn
+	turn   *turn // among those that are awake, nil at rest; guarded by Env.awake
 	// denseFrom is the offset from which on none may be missing; noOffset when
 	// it cannot be told.
 	denseFrom atomic.Int64
 	txns      txns
 	folder    folder
+}
+
+// scratch is what a writer needs for the moment of an append.
+type scratch struct {
+	groups  []*request
+	records [][]Record
+	header  codec.Header // of the batch being appended
+}
+
+// scratch is made by the first append after a rest. writing is held.
+func (l *Log) scratch() *scratch {
+	if l.w.scratch == nil {
+		l.w.scratch = &scratch{header: newHeader()}
+	}
+	return l.w.scratch
 }
 
 const noOffset = math.MaxInt64

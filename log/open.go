@@ -93,7 +93,6 @@ func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 	}
 	l.config.Store(&c)
 	l.unstable.Store(noOffset)
-	l.w.header = newHeader()
 	o := &opening{l: l, st: st, r: new(Report)}
 	if err := o.run(); err != nil {
 		for _, s := range o.segs {
@@ -232,6 +231,7 @@ func (o *opening) missing() {
 	l := o.l
 	first, last := o.segs[0].Base(), o.segs[len(o.segs)-1].Base()
 	lost := int64(noOffset)
+	l.sums.unpack()
 	for name := range l.sums.Files {
 		base, suffix, ok := segment.ParseName(name)
 		if !ok || suffix != segment.LogSuffix || base <= first || base >= last || base >= lost || !l.dense(base) {
@@ -303,7 +303,7 @@ func (o *opening) create() error {
 	}
 	l.denseFrom.Store(base)
 	l.sums.Dense, l.sums.end = base, 0
-	clear(l.sums.Files)
+	l.sums.Files, l.sums.packed = nil, nil
 	o.epochsKnown = true
 	o.r.Clean = true
 	l.start.Store(base)
@@ -379,6 +379,7 @@ func (o *opening) finish() error {
 	if o.r.Clean && !o.st.New {
 		l.opened = l.segments.Load()
 	}
+	l.sums.pack()
 	l.marks.store(markStart, start)
 	l.marks.store(markPublished, end)
 	l.marks.store(markDurable, l.durable.Load())

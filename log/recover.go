@@ -470,6 +470,7 @@ func (o *opening) sealScanned(s *scanned) error {
 // the names will be used again.
 func (o *opening) dropSums(active int64) {
 	l := o.l
+	l.sums.unpack()
 	for name := range l.sums.Files {
 		if base, _, ok := segment.ParseName(name); !ok || base >= active || base < o.segs[0].Base() {
 			delete(l.sums.Files, name)

@@ -66,7 +66,25 @@ func (l *Log) tryRest(force bool) bool {
 		p.Discard()
 	}
 	l.env.awake.remove(l)
+	l.shrink()
 	return true
+}
+
+// shrink gives up what is only kept to be used again. writing is held.
+func (l *Log) shrink() {
+	l.w.scratch = nil
+	if l.flush != nil && !l.w.armed {
+		l.flush = nil
+	}
+	l.sync.Lock()
+	l.sync.spare = nil
+	if len(l.sync.waiters) == 0 {
+		l.sync.waiters = nil
+	}
+	l.sync.Unlock()
+	l.sums.Lock()
+	l.sums.pack()
+	l.sums.Unlock()
 }
 
 // letGo is unlock for one who came by for another reason than to append: what has
@@ -87,18 +105,12 @@ func (l *Log) letGo() {
 
 // settle is Settle for one log.
 func (l *Log) settle() (again bool) {
-	a := &l.env.awake
-	end := l.end.Load()
-	a.mu.Lock()
-	idle := l.turn.settled == end
-	l.turn.settled = end
-	a.mu.Unlock()
-	switch {
+	switch unused := l.env.awake.unused(l); {
 	case l.refuse.Load() != nil:
 		return false // until it is reopened
-	case !idle:
+	case !unused:
 		return true
-	case l.durable.Load() < end:
+	case l.durable.Load() < l.end.Load():
 		return l.cfg().FlushInterval >= 0 || l.sync.busy.Load()
 	}
 	return !l.tryRest(false)

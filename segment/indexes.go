@@ -129,7 +129,7 @@ func (s *Segment) Txns() (index.Txns, error) {
 	case w != nil:
 		return w.txns.View(), nil
 	case r != nil:
-		return index.OpenTxns(r.txns), nil
+		return r.txns(), nil
 	}
 	b, err := s.readFile(TxnSuffix)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -31,10 +31,23 @@ type resting struct {
 
 	// inFiles says that the offset and time index are in their files, to be read
 	// when they are needed: crc is what they must have. Else they are here.
-	inFiles              bool
-	crc                  uint32
-	offsets, times, txns []byte
+	inFiles bool
+	crc     uint32
+	// entries are those of the offset, the time and the transaction index, one
+	// behind the other; split says where the second and the third begin.
+	entries []byte
+	split   [2]uint32
 }
+
+func (r *resting) offsets(base int64) index.Offsets {
+	return index.OpenOffsets(base, r.entries[:r.split[0]:r.split[0]])
+}
+
+func (r *resting) times(base int64) index.Times {
+	return index.OpenTimes(base, r.entries[r.split[0]:r.split[1]:r.split[1]])
+}
+
+func (r *resting) txns() index.Txns { return index.OpenTxns(slices.Clip(r.entries[r.split[1]:])) }
 
 // smallIndexes is how many bytes of indexes a segment at rest keeps in memory
 // though they are in files as well: those of a few hundred records.
@@ -45,23 +58,18 @@ func (w *writer) rest(id vfs.FileID, limit int64, filed bool) *resting {
 	r := &resting{
 		id: id, limit: limit, sinceIndex: w.sinceIndex,
 		maxTime: w.maxTime, maxTimeAt: w.maxTimeAt, firstTime: w.firstTime, next: w.next,
-		atLimit: w.atLimit, txns: exact(w.txns.Bytes()),
+		atLimit: w.atLimit,
 	}
-	offsets, times := w.offsets.Bytes(), w.times.Bytes()
+	offsets, times, txns := w.offsets.Bytes(), w.times.Bytes(), w.txns.Bytes()
 	if filed && len(offsets)+len(times) > smallIndexes {
 		r.inFiles, r.crc = true, indexSum(offsets, times)
-		return r
+		offsets, times = nil, nil
 	}
-	r.offsets, r.times = exact(offsets), exact(times)
+	r.split = [2]uint32{uint32(len(offsets)), uint32(len(offsets) + len(times))}
+	if n := len(offsets) + len(times) + len(txns); n > 0 {
+		r.entries = slices.Concat(offsets, times, txns)[:n:n]
+	}
 	return r
-}
-
-// exact copies b into no more room than it needs.
-func exact(b []byte) []byte {
-	if len(b) == 0 {
-		return nil
-	}
-	return slices.Clip(slices.Clone(b))
 }
 
 func indexSum(offsets, times []byte) uint32 {
@@ -74,8 +82,8 @@ func (r *resting) indexes(base int64) *indexes {
 		return nil
 	}
 	return &indexes{
-		offsets: index.OpenOffsets(base, r.offsets), times: index.OpenTimes(base, r.times),
-		ours: true, bytes: int64(len(r.offsets) + len(r.times)),
+		offsets: r.offsets(base), times: r.times(base),
+		ours: true, bytes: int64(r.split[1]),
 	}
 }
 
@@ -192,7 +200,7 @@ func (s *Segment) wakeWriter(f vfs.File, r *resting) (*writer, error) {
 	if err := s.wakeIndexes(f, w, r); err != nil {
 		return nil, err
 	}
-	w.txns.Load(index.OpenTxns(r.txns))
+	w.txns.Load(r.txns())
 	// Bytes beyond the tail may be holes: they are allocated again before use.
 	w.allocated.Store(size)
 	w.step = min(max(size, firstStep), lastStep)
@@ -206,8 +214,8 @@ func (s *Segment) wakeWriter(f vfs.File, r *resting) (*writer, error) {
 // the files do not have what they had.
 func (s *Segment) wakeIndexes(f vfs.File, w *writer, r *resting) error {
 	if !r.inFiles {
-		w.offsets.Load(index.OpenOffsets(s.base, r.offsets))
-		w.times.Load(index.OpenTimes(s.base, r.times))
+		w.offsets.Load(r.offsets(s.base))
+		w.times.Load(r.times(s.base))
 		return nil
 	}
 	offsets, err := s.readFile(IndexSuffix)
