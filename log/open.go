@@ -321,19 +321,22 @@ func (o *opening) resume() bool {
 	}
 	last := o.segs[len(o.segs)-1]
 	r, err := last.Resume()
-	if errors.Is(err, vfs.ErrTooManyFiles) {
-		o.starved = err
+	if o.starves(err) {
 		return false
 	}
 	if err != nil || r.Next != o.st.RecoveryPoint || r.Valid != last.Size() || o.mark > r.Next {
 		l.env.logger.Warn("not closed as its marker says: recovering", "partition", l.name(), "err", err)
 		return false
 	}
-	if err := o.loadProducers(r.Next); err != nil {
+	if err := o.loadProducers(r.Next); o.starves(err) {
+		return false
+	} else if err != nil {
 		l.env.logger.Warn("producer state does not load: recovering", "partition", l.name(), "err", err)
 		return false
 	}
-	if ok, err := l.txnsKept(o.segs); !ok || err != nil {
+	if ok, err := l.txnsKept(o.segs); o.starves(err) {
+		return false
+	} else if !ok || err != nil {
 		l.env.logger.Warn("transaction index of the last segment is wrong: recovering", "partition", l.name(), "err", err)
 		return false
 	}
@@ -345,6 +348,14 @@ func (o *opening) resume() bool {
 	l.end.Store(r.Next)
 	l.durable.Store(r.Next)
 	return true
+}
+
+// starves tells whether err is for want of descriptors, and keeps it.
+func (o *opening) starves(err error) bool {
+	if errors.Is(err, vfs.ErrTooManyFiles) {
+		o.starved = err
+	}
+	return o.starved != nil
 }
 
 // finish publishes what was opened.

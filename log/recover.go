@@ -495,6 +495,9 @@ func (o *opening) replayTo(offset int64) error {
 			at = s
 			break
 		}
+		if errors.Is(err, vfs.ErrTooManyFiles) {
+			return err // it says nothing about the snapshot
+		}
 		l.env.logger.Warn("snapshot is wrong, an older one is used", "path", l.env.fsys.Path(l.snapshotName(s)), "err", err)
 		o.broken = append(o.broken, s)
 		o.snapshots = slices.Delete(o.snapshots, i, i+1)
