@@ -94,7 +94,7 @@ func (s *Segment) offsetBound() int64 {
 
 // readFile reads an index file whole: small files are not worth a map.
 func (s *Segment) readFile(suffix string) ([]byte, error) {
-	f, err := s.fsys.Open(s.name(suffix), vfs.ReadOnly)
+	f, err := s.maps.open(s.fsys, s.name(suffix), vfs.ReadOnly)
 	if err != nil {
 		return nil, err
 	}

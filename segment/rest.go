@@ -159,7 +159,7 @@ func (s *Segment) Wake() error {
 	if r == nil {
 		return ErrClosed
 	}
-	f, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadWrite)
+	f, err := s.maps.open(s.fsys, s.name(LogSuffix), vfs.ReadWrite)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.corrupt(0, s.base, fmt.Errorf("segment file is missing: %w", err))
 	}

@@ -92,7 +92,7 @@ const scanWindow = 4 << 20
 // batch and rebuilds the indexes in memory; nothing on disk changes. Activate,
 // Sealed or Damaged puts them to use.
 func (s *Segment) Scan(o ScanOptions) (r *Scan, err error) {
-	f, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadOnly)
+	f, err := s.maps.open(s.fsys, s.name(LogSuffix), vfs.ReadOnly)
 	if err != nil {
 		return nil, fmt.Errorf("segment %d: %w", s.base, err)
 	}

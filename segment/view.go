@@ -45,7 +45,7 @@ func (s *Segment) openView() (*view, error) {
 		s.mapActive(v, w)
 		return v, nil
 	}
-	f, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadOnly)
+	f, err := s.maps.open(s.fsys, s.name(LogSuffix), vfs.ReadOnly)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, s.corrupt(0, s.base, fmt.Errorf("segment file is missing: %w", err))
