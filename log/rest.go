@@ -7,6 +7,16 @@ import (
 	"github.com/leatlog/leat/segment"
 )
 
+// rouse is called before anything is done to the active segment that needs its
+// file, so that the budget is kept and a want of descriptors fails nothing. It
+// costs a load when the segment is awake. writing is held.
+func (l *Log) rouse(seg *segment.Segment) error {
+	if seg.Resting() {
+		return l.wake(seg)
+	}
+	return nil
+}
+
 // wake opens the active segment for appending, which rests after an open and
 // when nothing was appended for a while. An error changes nothing, and the next
 // append tries again, but for a file that is not what it was. writing is held.

@@ -541,3 +541,32 @@ func TestPackedSums(t *testing.T) {
 	s.pack()
 	check()
 }
+
+// A log that rolls while it rests, as retention lets it, wakes for it, and without
+// a descriptor stays as it is.
+func TestRollAtRest(t *testing.T) {
+	m := newMany(t, 1, 8, WriterMapped, Config{SegmentBytes: 1 << 20})
+	l := m.logs[0]
+	m.append(0, Synced)
+	require.True(t, l.tryRest(true))
+	roll := func() error {
+		l.writing.Lock()
+		defer l.unlock()
+		return l.roll(1)
+	}
+	m.mem.SetHook(func(op vfs.Op, _ string, before bool) error {
+		if before && op == vfs.OpOpen {
+			return syscall.EMFILE
+		}
+		return nil
+	})
+	require.ErrorIs(t, roll(), vfs.ErrTooManyFiles)
+	m.mem.SetHook(nil)
+	require.NoError(t, l.Failed())
+	require.Len(t, l.Segments(), 1)
+	require.NoError(t, roll())
+	require.Len(t, l.Segments(), 2)
+	require.Equal(t, 1, m.env.Awake())
+	m.append(0, Synced)
+	m.reopen()
+}

@@ -16,10 +16,8 @@ import (
 // compute the size closely where that decides. writing is held.
 func (l *Log) room(first, last int64, n int, latest int64, groups [][]Record) (*segment.Segment, int, error) {
 	seg := l.w.active
-	if seg.Resting() {
-		if err := l.wake(seg); err != nil {
-			return nil, 0, err
-		}
+	if err := l.rouse(seg); err != nil {
+		return nil, 0, err
 	}
 	if int64(n) > seg.Room() && groups != nil {
 		n = codec.HeaderSize
@@ -66,6 +64,9 @@ func (l *Log) roll(base int64) error {
 	old := l.w.active
 	if old.Base() == base {
 		return l.replaceEmpty(old)
+	}
+	if err := l.rouse(old); err != nil {
+		return err
 	}
 	next, err := l.nextSegment(base)
 	if err != nil {

@@ -11,6 +11,13 @@ import (
 	"github.com/leatlog/leat/internal/vfs"
 )
 
+// active gives the writer, nil when the segment is sealed or rests.
+func (s *Segment) active() *writer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.writer
+}
+
 // loaded is the offset and time index of a pinned segment as they are now, read
 // from their files at the first use. Files that cannot be right, or not be read,
 // are errIndexWrong: the log has it all.

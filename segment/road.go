@@ -51,9 +51,7 @@ func (w *writer) setAllocated(n int64) {
 // writer goes on, and is a hint: failures are left for the writer to meet. It
 // reports whether there is one.
 func (s *Segment) Prepare(ahead int64) bool {
-	s.mu.Lock()
-	w := s.mu.writer
-	s.mu.Unlock()
+	w := s.active()
 	if w == nil {
 		return false
 	}
