@@ -65,7 +65,8 @@ func TestBubble(t *testing.T) {
 	})
 }
 
-// TestCheckpointTimer: checkpoints follow an append by a minute, and only then.
+// TestCheckpointTimer: checkpoints follow an append by a minute, and come again
+// until what was written to has come to rest, which takes two.
 func TestCheckpointTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := vfs.NewMem()
@@ -87,8 +88,19 @@ func TestCheckpointTimer(t *testing.T) {
 		time.Sleep(61 * time.Second)
 		synctest.Wait()
 		require.Contains(t, text(), "orders 0 5\n")
-		require.False(t, st.dirty.Load(), "nothing is armed without an append")
+		require.Equal(t, 1, st.env.Awake())
+		require.True(t, st.dirty.Load())
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Zero(t, st.env.Awake())
+		require.False(t, st.dirty.Load(), "nothing is armed any more")
 		time.Sleep(time.Hour)
+		require.Zero(t, st.env.Awake())
+		fill(t, p, 1)
+		require.Equal(t, 1, st.env.Awake())
+		time.Sleep(121 * time.Second)
+		synctest.Wait()
+		require.Zero(t, st.env.Awake())
 		require.NoError(t, st.Close())
 	})
 }

@@ -200,6 +200,8 @@ func (s *Store) armCheckpoint() {
 		<-s.admin
 		if err != nil {
 			s.logger.Error("checkpoint not written", "err", err)
+		}
+		if s.env.Settle() || err != nil {
 			s.armCheckpoint()
 		}
 	})

@@ -37,7 +37,7 @@ func benchDir(b *testing.B) string {
 	return dir
 }
 
-func must[T any](b *testing.B) func(T, error) T {
+func must[T any](b testing.TB) func(T, error) T {
 	return func(v T, err error) T {
 		b.Helper()
 		if err != nil {

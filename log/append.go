@@ -169,7 +169,7 @@ func (l *Log) tooLarge(n int64) error {
 // appendHanded hands the records over to whoever is appending or syncing, or
 // becomes that one, and waits until d holds for them.
 func (l *Log) appendHanded(ctx context.Context, records []Record, f facts, d Durability) (int64, error) {
-	r, ok := l.requests.Get().(*request)
+	r, ok := l.env.requests.Get().(*request)
 	if !ok {
 		r = &request{wait: syncWaiter{done: make(chan error, 1)}}
 	}
@@ -207,7 +207,7 @@ func (l *Log) appendHanded(ctx context.Context, records []Record, f facts, d Dur
 	if cap(r.records) > 1024 {
 		r.records = nil
 	}
-	l.requests.Put(r)
+	l.env.requests.Put(r)
 	if err != nil {
 		return 0, err
 	}
@@ -266,7 +266,8 @@ func (l *Log) combine() {
 	}
 	limit := int(min(combineLimit, int64(l.cfg().MaxBatchBytes), l.cfg().SegmentBytes))
 	for list != nil {
-		groups, records := l.w.groups[:0], l.w.records[:0]
+		x := l.scratch()
+		groups, records := x.groups[:0], x.records[:0]
 		f := facts{bound: codec.HeaderSize, latest: noTime}
 		count := 0
 		durability := Synced
@@ -307,7 +308,7 @@ func (l *Log) combine() {
 		}
 		clear(groups)
 		clear(records)
-		l.w.groups, l.w.records = groups[:0], records[:0]
+		x.groups, x.records = groups[:0], records[:0]
 	}
 }
 
@@ -321,7 +322,7 @@ func (l *Log) appendLocked(groups [][]Record, count int, f facts, d Durability) 
 		return 0, ErrOffsetOverflow
 	}
 	last := base + int64(count) - 1
-	h := &l.w.header
+	h := &l.scratch().header
 	now := l.stamp(h, &f, &l.w.clock)
 	seg, n, err := l.room(base, last, f.bound, h.MaxTimestamp, groups)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 // leaves a partition. Appends that wait get ErrClosed, as does everything called
 // later; batches that readers have pinned stay readable.
 //
-// A log that failed or is damaged is closed without writing anything.
+// A log that failed or is damaged is closed without writing anything, and so is
+// one that is as the last clean close left it.
 func (l *Log) Close() error {
 	was, first := l.shut()
 	if !first {
@@ -51,6 +52,7 @@ func (l *Log) shut() (was error, first bool) {
 	if l.flush != nil {
 		l.flush.Stop()
 	}
+	l.env.awake.remove(l)
 	l.unlock() // pending appends are refused
 	l.tail.wakeAll()
 	l.ahead.close()
@@ -63,6 +65,10 @@ func (l *Log) shut() (was error, first bool) {
 
 // finish writes what a clean close leaves.
 func (l *Log) finish() error {
+	if l.untouched() {
+		l.clean = true
+		return nil
+	}
 	for _, j := range l.seals.queue {
 		if err := l.seal(j); err != nil {
 			return spaceError(err)

@@ -24,6 +24,9 @@ type EnvOptions struct {
 	Logger  *slog.Logger // nil: silent
 	MaxMaps int          // of memory maps in use at once; 0: none, all is read with pread
 	Writer  Writer
+	// MaxAwake is how many logs may be open for appending at once; 0: a quarter of
+	// the descriptors that the process may have.
+	MaxAwake int
 }
 
 // Env is what a store lends its logs: files, coders, the budget of maps, and
@@ -38,7 +41,11 @@ type Env struct {
 
 	work    sync.WaitGroup
 	buffers sync.Pool // of *[]byte, for compressed batches
-	road    road
+	// Of all logs, so that one that is idle keeps none.
+	requests sync.Pool // of *request
+	waiters  sync.Pool // of *syncWaiter
+	road     road
+	awake    awake
 }
 
 // NewEnv returns the environment of one store.
@@ -59,6 +66,7 @@ func NewEnv(o EnvOptions) *Env {
 		e.mapped = o.FS.Mapped()
 	}
 	e.road.init(e)
+	e.awake.init(o.MaxAwake)
 	return e
 }
 

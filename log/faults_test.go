@@ -103,6 +103,20 @@ var faultScenarios = []faultScenario{
 			}
 		},
 	}, {
+		name: "rest", cfg: Config{Durability: Written, FlushInterval: -1},
+		before: func(g *rig) { g.open() },
+		run: func(f *faultRun) {
+			for range 3 {
+				if !f.append(4, Written) || !f.append(1, Synced) || !f.append(2, Written) {
+					return
+				}
+				f.l.tryRest(true)
+				if f.err = f.l.Failed(); f.err != nil {
+					return
+				}
+			}
+		},
+	}, {
 		name: "close",
 		before: func(g *rig) {
 			g.open()

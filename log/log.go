@@ -39,19 +39,16 @@ type Log struct {
 
 	writing sync.Mutex
 	// pending are the appends that came while another was at work, newest first.
-	pending  atomic.Pointer[request]
-	requests sync.Pool    // of *request
-	seen     atomic.Int64 // the clock in milliseconds, as last read
+	pending atomic.Pointer[request]
+	seen    atomic.Int64 // the clock in milliseconds, as last read
 	// w is guarded by writing.
 	w struct {
 		active   *segment.Segment
-		groups   []*request
-		records  [][]Record
+		scratch  *scratch
 		armed    bool  // the flush timer runs
 		dirty    int64 // bytes appended since it was armed
 		flushing bool  // a goroutine syncs because of dirty
 		epoch    int32
-		header   codec.Header // of the batch being appended
 		clock    clock
 		rolled   time.Time // when the active segment was made, for batches without time
 	}
@@ -76,12 +73,30 @@ type Log struct {
 	clean  bool // closed in order
 	damage *segment.CorruptError
 	point  int64 // with damage, the mark that tells it from a torn tail
-	report *Report
+	// opened are the segments as they were opened after a clean close, nil once
+	// something was appended; see untouched. Guarded by writing.
+	opened *list
+	turn   *turn // among those that are awake, nil at rest; guarded by Env.awake
 	// denseFrom is the offset from which on none may be missing; noOffset when
 	// it cannot be told.
 	denseFrom atomic.Int64
 	txns      txns
 	folder    folder
+}
+
+// scratch is what a writer needs for the moment of an append.
+type scratch struct {
+	groups  []*request
+	records [][]Record
+	header  codec.Header // of the batch being appended
+}
+
+// scratch is made by the first append after a rest. writing is held.
+func (l *Log) scratch() *scratch {
+	if l.w.scratch == nil {
+		l.w.scratch = &scratch{header: newHeader()}
+	}
+	return l.w.scratch
 }
 
 const noOffset = math.MaxInt64

@@ -75,6 +75,9 @@ type opening struct {
 	around      bool // damage was found: read around it
 	// newEpoch: a new leader epoch has begun where the log was cut.
 	newEpoch bool
+	// starved: a clean open met the limit of descriptors. Recovering would take as
+	// many, and read the whole log first.
+	starved error
 }
 
 // Open opens a partition's folder, recovering it where it was not closed in
@@ -82,7 +85,7 @@ type opening struct {
 func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 	c.setDefaults()
 	l := &Log{
-		env: env, dir: dir, marks: st.Marks, producers: NewProducers(), report: new(Report),
+		env: env, dir: dir, marks: st.Marks, producers: NewProducers(),
 		scfg: segment.Config{
 			Bytes: c.SegmentBytes, IndexBytes: c.IndexBytes, IndexInterval: c.IndexInterval,
 			Mapped: env.mapped, Synced: c.Durability == Synced,
@@ -90,15 +93,14 @@ func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 	}
 	l.config.Store(&c)
 	l.unstable.Store(noOffset)
-	l.w.header = newHeader()
-	o := &opening{l: l, st: st, r: l.report}
+	o := &opening{l: l, st: st, r: new(Report)}
 	if err := o.run(); err != nil {
 		for _, s := range o.segs {
 			_ = s.Close() // nothing was written through them
 		}
 		return nil, nil, err
 	}
-	return l, l.report, nil
+	return l, o.r, nil
 }
 
 func (o *opening) run() error {
@@ -118,6 +120,9 @@ func (o *opening) run() error {
 			return err
 		}
 	} else if o.missing(); l.damage != nil || !o.resume() {
+		if o.starved != nil {
+			return o.starved
+		}
 		if err := o.recover(); err != nil {
 			return err
 		}
@@ -226,6 +231,7 @@ func (o *opening) missing() {
 	l := o.l
 	first, last := o.segs[0].Base(), o.segs[len(o.segs)-1].Base()
 	lost := int64(noOffset)
+	l.sums.unpack()
 	for name := range l.sums.Files {
 		base, suffix, ok := segment.ParseName(name)
 		if !ok || suffix != segment.LogSuffix || base <= first || base >= last || base >= lost || !l.dense(base) {
@@ -289,12 +295,15 @@ func (o *opening) create() error {
 	if err := l.syncDir(); err != nil {
 		return err
 	}
+	if _, err := s.Rest(); err != nil {
+		return err
+	}
 	if err := o.loadProducers(base); err != nil {
 		return err
 	}
 	l.denseFrom.Store(base)
 	l.sums.Dense, l.sums.end = base, 0
-	clear(l.sums.Files)
+	l.sums.Files, l.sums.packed = nil, nil
 	o.epochsKnown = true
 	o.r.Clean = true
 	l.start.Store(base)
@@ -312,15 +321,22 @@ func (o *opening) resume() bool {
 	}
 	last := o.segs[len(o.segs)-1]
 	r, err := last.Resume()
+	if o.starves(err) {
+		return false
+	}
 	if err != nil || r.Next != o.st.RecoveryPoint || r.Valid != last.Size() || o.mark > r.Next {
 		l.env.logger.Warn("not closed as its marker says: recovering", "partition", l.name(), "err", err)
 		return false
 	}
-	if err := o.loadProducers(r.Next); err != nil {
+	if err := o.loadProducers(r.Next); o.starves(err) {
+		return false
+	} else if err != nil {
 		l.env.logger.Warn("producer state does not load: recovering", "partition", l.name(), "err", err)
 		return false
 	}
-	if ok, err := l.txnsKept(o.segs); !ok || err != nil {
+	if ok, err := l.txnsKept(o.segs); o.starves(err) {
+		return false
+	} else if !ok || err != nil {
 		l.env.logger.Warn("transaction index of the last segment is wrong: recovering", "partition", l.name(), "err", err)
 		return false
 	}
@@ -332,6 +348,14 @@ func (o *opening) resume() bool {
 	l.end.Store(r.Next)
 	l.durable.Store(r.Next)
 	return true
+}
+
+// starves tells whether err is for want of descriptors, and keeps it.
+func (o *opening) starves(err error) bool {
+	if errors.Is(err, vfs.ErrTooManyFiles) {
+		o.starved = err
+	}
+	return o.starved != nil
 }
 
 // finish publishes what was opened.
@@ -363,6 +387,10 @@ func (o *opening) finish() error {
 	if err := o.settleSidecars(end); err != nil {
 		return err
 	}
+	if o.r.Clean && !o.st.New {
+		l.opened = l.segments.Load()
+	}
+	l.sums.pack()
 	l.marks.store(markStart, start)
 	l.marks.store(markPublished, end)
 	l.marks.store(markDurable, l.durable.Load())

@@ -166,7 +166,7 @@ func (p *power) open(st OpenState) {
 
 func (p *power) step() {
 	ctx := context.Background()
-	switch n := p.rng.IntN(21); {
+	switch n := p.rng.IntN(23); {
 	case n < 14:
 		d := []Durability{0, Synced, Written}[p.rng.IntN(3)]
 		records := p.records()
@@ -197,6 +197,8 @@ func (p *power) step() {
 		p.open(OpenState{Clean: true, RecoveryPoint: p.mu.checkpoint, StartOffset: -1, HighWatermark: -1})
 	case n < 20:
 		p.failSync()
+	case n < 22: // idle, or making room for another
+		p.log.tryRest(p.rng.IntN(2) == 0)
 	default: // the process is killed, and the store opened again
 		p.log.Abandon()
 		p.open(OpenState{RecoveryPoint: p.mu.checkpoint, StartOffset: -1, HighWatermark: -1})

@@ -82,7 +82,7 @@ type ProducerState struct {
 
 // NewProducers is the state of an empty log.
 func NewProducers() *Producers {
-	return &Producers{byID: map[int64]*producerEntry{}}
+	return &Producers{} // the map comes with the first producer: most partitions have none
 }
 
 // Update notes a batch that is in the log, by the rules for replicated and
@@ -164,6 +164,9 @@ func (p *Producers) updateMarker(id int64, b codec.Batch, control *codec.Control
 // add makes room for a producer not known yet.
 func (p *Producers) add(id int64) *producerEntry {
 	e := &producerEntry{id: id, epoch: -1, coordinatorEpoch: -1, lastTimestamp: -1, txnFirst: -1, slot: -1}
+	if p.byID == nil {
+		p.byID = map[int64]*producerEntry{}
+	}
 	p.byID[id] = e
 	return e
 }

@@ -470,6 +470,7 @@ func (o *opening) sealScanned(s *scanned) error {
 // the names will be used again.
 func (o *opening) dropSums(active int64) {
 	l := o.l
+	l.sums.unpack()
 	for name := range l.sums.Files {
 		if base, _, ok := segment.ParseName(name); !ok || base >= active || base < o.segs[0].Base() {
 			delete(l.sums.Files, name)
@@ -493,6 +494,9 @@ func (o *opening) replayTo(offset int64) error {
 			l.producers.Load(list, time.Now().UnixMilli(), l.expirationMs())
 			at = s
 			break
+		}
+		if errors.Is(err, vfs.ErrTooManyFiles) {
+			return err // it says nothing about the snapshot
 		}
 		l.env.logger.Warn("snapshot is wrong, an older one is used", "path", l.env.fsys.Path(l.snapshotName(s)), "err", err)
 		o.broken = append(o.broken, s)

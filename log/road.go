@@ -124,7 +124,9 @@ func (a *ahead) make(l *Log) {
 	default:
 		a.window = max(a.window/2, roadMin)
 	}
-	seg.Prepare(a.window)
+	if !seg.Prepare(a.window) {
+		return // it rests
+	}
 	if a.window > roadMin && seg.Room() < 4*a.window && a.next.Load() == nil {
 		// The roll is near: have a segment ready to be renamed.
 		if p, err := segment.Prepare(l.env.fsys, l.env.maps, l.dir, l.scfg, a.window); err == nil {

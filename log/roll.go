@@ -16,6 +16,9 @@ import (
 // compute the size closely where that decides. writing is held.
 func (l *Log) room(first, last int64, n int, latest int64, groups [][]Record) (*segment.Segment, int, error) {
 	seg := l.w.active
+	if err := l.rouse(seg); err != nil {
+		return nil, 0, err
+	}
 	if int64(n) > seg.Room() && groups != nil {
 		n = codec.HeaderSize
 		count := 0
@@ -62,6 +65,9 @@ func (l *Log) roll(base int64) error {
 	if old.Base() == base {
 		return l.replaceEmpty(old)
 	}
+	if err := l.rouse(old); err != nil {
+		return err
+	}
 	next, err := l.nextSegment(base)
 	if err != nil {
 		return spaceError(err)
@@ -80,6 +86,7 @@ func (l *Log) install(next *segment.Segment) {
 	l.w.active = next
 	l.w.rolled = time.Now()
 	l.ahead.reset()
+	l.env.awake.add(l)
 }
 
 // replaceEmpty is for an empty active segment that must roll all the same,

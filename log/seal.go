@@ -26,6 +26,9 @@ type sealing struct {
 	sums     segment.Sums
 }
 
+// maxUnsealed bounds the descriptors of segments that wait for a timed flush.
+const maxUnsealed = 8
+
 // add takes over a segment that has just been rolled. writing is held.
 //
 // Under Written it waits for a timed flush, which syncs the segment anyway: a
@@ -37,7 +40,7 @@ func (s *sealer) add(l *Log, old *segment.Segment, next int64) {
 	defer s.Unlock()
 	s.queue = append(s.queue, j)
 	s.names = true
-	if l.cfg().Durability != Written || l.cfg().FlushInterval < 0 {
+	if l.cfg().Durability != Written || l.cfg().FlushInterval < 0 || len(s.queue) > maxUnsealed {
 		s.startLocked(l)
 		return
 	}

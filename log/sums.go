@@ -39,6 +39,8 @@ type Sums struct {
 	// Dense is the offset from which on none is missing: what was there before
 	// may have been compacted. math.MaxInt64 when the file does not say.
 	Dense int64
+
+	packed []byte // see pack
 }
 
 // sums is a log's.
@@ -104,6 +106,7 @@ func appendSumsLine(dst, line []byte) []byte {
 
 // format is the whole file.
 func (s *Sums) format() []byte {
+	s.unpack()
 	b := []byte(sumsHeader)
 	b = appendSumsLine(b, fmt.Appendf(nil, "dense %d", s.Dense))
 	names := make([]string, 0, len(s.Files))
@@ -146,8 +149,10 @@ func (s *sums) rewrite(l *Log) error {
 func (s *sums) of(base int64, suffix string) (segment.FileSum, bool) {
 	s.Lock()
 	defer s.Unlock()
-	f, ok := s.Files[segment.FileName(base, suffix)]
-	return f, ok
+	if f, ok := s.Files[segment.FileName(base, suffix)]; ok {
+		return f, ok
+	}
+	return s.find(base, suffix)
 }
 
 // add appends the sums of a segment that was sealed. Failing is no harm beyond
@@ -157,6 +162,9 @@ func (s *sums) add(l *Log, files ...segment.FileSum) {
 	s.Lock()
 	defer s.Unlock()
 	var b []byte
+	if s.Files == nil {
+		s.Files = make(map[string]segment.FileSum)
+	}
 	for _, f := range files {
 		s.Files[f.Name] = f
 		b = appendSum(b, f)

@@ -24,7 +24,6 @@ type syncer struct {
 	spare   []*syncWaiter
 	// idle is closed when a busy syncer has become idle; made by who waits.
 	idle chan struct{}
-	pool sync.Pool // of *syncWaiter
 }
 
 type syncWaiter struct {
@@ -68,7 +67,7 @@ func (l *Log) waitDurable(ctx context.Context, offset int64) error {
 		s.Unlock()
 		return l.syncOnce(false)
 	}
-	w, ok := s.pool.Get().(*syncWaiter)
+	w, ok := l.env.waiters.Get().(*syncWaiter)
 	if !ok {
 		w = &syncWaiter{done: make(chan error, 1)}
 	}
@@ -78,12 +77,12 @@ func (l *Log) waitDurable(ctx context.Context, offset int64) error {
 
 	if ctx.Done() == nil {
 		err := <-w.done
-		s.pool.Put(w)
+		l.env.waiters.Put(w)
 		return err
 	}
 	select {
 	case err := <-w.done:
-		s.pool.Put(w)
+		l.env.waiters.Put(w)
 		return err
 	case <-ctx.Done():
 		return ctx.Err() // w is left to the sync, and to the collector

@@ -20,29 +20,29 @@ func (r *Scan) AbortedTxn(t index.AbortedTxn) error { return r.w.txns.Append(t) 
 // Finish gives the time index its final entry, as Kafka's recovery does.
 func (r *Scan) Finish() error { return r.w.times.MaybeAppend(r.w.maxTime, r.w.maxTimeAt, true) }
 
-// Activate opens the segment for appending behind what the scan found valid.
-// The file must hold nothing but zeros there.
+// Activate makes the segment the active one, to be appended to behind what the
+// scan found valid. It rests: the file, which must hold nothing but zeros there,
+// is opened by the first append.
 func (s *Segment) Activate(r *Scan) error {
-	f, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadWrite)
-	if err != nil {
-		return fmt.Errorf("segment %d: %w", s.base, err)
-	}
-	size, err := f.Size()
-	if err != nil {
-		return errors.Join(err, f.Close())
+	if r.id == (vfs.FileID{}) {
+		f, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadOnly)
+		if err != nil {
+			return fmt.Errorf("segment %d: %w", s.base, err)
+		}
+		if r.id, err = f.ID(); err == nil {
+			r.size, err = f.Size()
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
 	}
 	w := r.w
-	w.file, w.path = f, f.Path()
-	w.limit = max(s.cfg.Bytes, size)
-	// Bytes beyond the tail may be holes: they are allocated again before use.
-	w.allocated.Store(r.Valid)
-	w.step = min(max(r.Valid, firstStep), lastStep)
 	w.sinceIndex = 0 // as in Kafka
 	w.next = r.Next
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settleLocked(r)
-	s.mu.writer = w
+	s.mu.rest = w.rest(r.id, max(s.cfg.Bytes, r.size), r.filed)
 	return nil
 }
 
@@ -81,7 +81,7 @@ func (s *Segment) Resume() (r *Scan, err error) {
 	defer vfs.Recover(v.path, v.data, &err, vfs.SetFault())
 	var buf Buffer
 	size := s.size.Load()
-	r = &Scan{Next: s.base, w: s.newWriter(nil, size)}
+	r = &Scan{Next: s.base, w: s.newWriter(nil, size), id: v.id, size: size}
 	if size == 0 {
 		return r, nil
 	}
@@ -130,6 +130,7 @@ func (s *Segment) Resume() (r *Scan, err error) {
 	w.times.Load(x.times)
 	w.txns.Load(txns)
 	w.atLimit = w.offsets.Full() || w.times.Full()
+	r.filed = !x.ours
 	return r, nil
 }
 

@@ -141,6 +141,7 @@ func TestGoldenResume(t *testing.T) {
 		before := g.read(s.Base(), LogSuffix)
 		require.NoError(t, s.Activate(r))
 		more := spec{base: r.Next, records: 2, size: 100, time: r.w.maxTime + 5}.encode()
+		require.NoError(t, s.Wake())
 		s.mu.writer.limit += 1000 // some are full
 		require.NoError(t, put(s, more))
 		require.NoError(t, s.Inactivate())

@@ -11,7 +11,7 @@ import (
 	"github.com/leatlog/leat/internal/vfs"
 )
 
-// active gives the writer, nil when the segment is sealed.
+// active gives the writer, nil when the segment is sealed or rests.
 func (s *Segment) active() *writer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -29,19 +29,19 @@ func (s *Segment) loaded() (*indexes, error) {
 	if x := v.indexes.Load(); x != nil {
 		return x, nil
 	}
-	if w := s.active(); w != nil {
-		return w.indexes(), nil
+	if x := s.activeIndexes(); x != nil {
+		return x, nil
 	}
 	if x := v.indexes.Load(); x != nil {
 		return x, nil // sealed in between
 	}
 	ob, err := s.readFile(IndexSuffix)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errIndexWrong, err)
+		return nil, unreadable(err)
 	}
 	tb, err := s.readFile(TimeSuffix)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errIndexWrong, err)
+		return nil, unreadable(err)
 	}
 	x := &indexes{
 		offsets: index.OpenOffsets(s.base, ob).Written(),
@@ -53,8 +53,42 @@ func (s *Segment) loaded() (*indexes, error) {
 	if x.offsets.Check(s.size.Load(), s.offsetBound()) != nil || x.times.Check(s.offsetBound()) != nil {
 		return nil, errIndexWrong
 	}
-	v.indexes.Store(x)
-	return x, nil
+	return s.keep(x), nil
+}
+
+// unreadable is what an index file that cannot be read means: that it is made
+// anew, but not for want of a descriptor, which would read the whole log.
+func unreadable(err error) error {
+	if errors.Is(err, vfs.ErrTooManyFiles) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errIndexWrong, err)
+}
+
+// activeIndexes are those that the active segment has in memory, nil if it has
+// none there.
+func (s *Segment) activeIndexes() *indexes {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.mu.writer != nil:
+		return s.mu.writer.indexes()
+	case s.mu.rest != nil:
+		return s.mu.rest.indexes(s.base)
+	}
+	return nil
+}
+
+// keep makes x the indexes of the view, unless the segment was woken meanwhile:
+// then they are the writer's, which grow.
+func (s *Segment) keep(x *indexes) *indexes {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.mu.writer; w != nil {
+		return w.indexes()
+	}
+	s.mu.view.indexes.Store(x)
+	return x
 }
 
 // offsetBound is above every offset that the segment can have.
@@ -67,7 +101,7 @@ func (s *Segment) offsetBound() int64 {
 
 // readFile reads an index file whole: small files are not worth a map.
 func (s *Segment) readFile(suffix string) ([]byte, error) {
-	f, err := s.fsys.Open(s.name(suffix), vfs.ReadOnly)
+	f, err := s.maps.open(s.fsys, s.name(suffix), vfs.ReadOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +129,14 @@ func (s *Segment) Txns() (index.Txns, error) {
 	if r := s.damaged.Load(); r != nil {
 		return r.w.txns.View(), nil
 	}
-	if w := s.active(); w != nil {
+	s.mu.Lock()
+	w, r := s.mu.writer, s.mu.rest
+	s.mu.Unlock()
+	switch {
+	case w != nil:
 		return w.txns.View(), nil
+	case r != nil:
+		return r.txns(), nil
 	}
 	b, err := s.readFile(TxnSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,7 +164,7 @@ func (s *Segment) rebuild(wrong *indexes, buf *Buffer) (*indexes, error) {
 	if wrong != nil && wrong.ours {
 		return nil, errIndexWrong
 	}
-	w, err := s.collect(wrong, buf)
+	x, w, err := s.collect(wrong, buf)
 	if err != nil {
 		return nil, err
 	}
@@ -138,23 +178,26 @@ func (s *Segment) rebuild(wrong *indexes, buf *Buffer) (*indexes, error) {
 			_ = s.dropFile(TimeSuffix)
 		}
 	}
-	return s.mu.view.indexes.Load(), nil
+	return x, nil
 }
 
+// mayWrite reports whether index files are for readers to mend: those of the
+// active segment are its writer's.
 func (s *Segment) mayWrite() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.mu.closed
+	return !s.mu.closed && s.mu.rest == nil && s.mu.writer == nil
 }
 
-// collect is the part of rebuild that only one does. It returns what is to be
-// written: nothing when another was first, nor when damage ended it early. What
-// was found up to there serves, and the damage is met by whoever reads it.
-func (s *Segment) collect(wrong *indexes, buf *Buffer) (*writer, error) {
+// collect is the part of rebuild that only one does. It returns the indexes and
+// what is to be written: nothing when another was first, nor when damage ended it
+// early. What was found up to there serves, and the damage is met by whoever reads
+// it.
+func (s *Segment) collect(wrong *indexes, buf *Buffer) (*indexes, *writer, error) {
 	s.building.Lock()
 	defer s.building.Unlock()
 	if x := s.mu.view.indexes.Load(); x != nil && x != wrong {
-		return nil, nil
+		return x, nil, nil
 	}
 	w := s.newWriter(nil, s.size.Load())
 	pos, whole := int64(0), true
@@ -168,14 +211,14 @@ func (s *Segment) collect(wrong *indexes, buf *Buffer) (*writer, error) {
 			break
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if b.BaseOffset() < w.next || b.LastOffset()-s.base > maxRelative {
 			whole = false
 			break
 		}
 		if err := w.note(Entry{LastOffset: b.LastOffset(), MaxTimestamp: b.MaxTimestamp()}, pos, int64(len(b))); err != nil {
-			return nil, s.corrupt(pos, w.next, err)
+			return nil, nil, s.corrupt(pos, w.next, err)
 		}
 		w.next = b.NextOffset()
 		pos += int64(len(b))
@@ -183,9 +226,9 @@ func (s *Segment) collect(wrong *indexes, buf *Buffer) (*writer, error) {
 	if whole {
 		_ = w.times.MaybeAppend(w.maxTime, w.maxTimeAt, true) // cannot fail: both only rise
 	}
-	s.mu.view.indexes.Store(w.indexes())
+	x := s.keep(w.indexes())
 	if !whole {
-		return nil, nil
+		return x, nil, nil
 	}
-	return w, nil
+	return x, w, nil
 }

@@ -206,15 +206,15 @@ func TestParkedFilesAreBounded(t *testing.T) {
 	maps := NewMaps(0)
 	g, _ := sealedRig(t, 5)
 	var segs []*Segment
-	for range maxParkedFiles + 50 {
+	for range maps.maxFiles + 50 {
 		s := g.open(0)
 		s.maps = maps
 		require.NoError(t, s.Pin())
 		s.Unpin()
-		require.LessOrEqual(t, maps.mu.files, maxParkedFiles)
+		require.LessOrEqual(t, maps.mu.files, maps.maxFiles)
 		segs = append(segs, s)
 	}
-	require.Equal(t, maxParkedFiles, maps.mu.parked)
+	require.Equal(t, maps.maxFiles, maps.mu.parked)
 	for _, s := range segs {
 		require.NoError(t, s.Close())
 	}

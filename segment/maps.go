@@ -1,6 +1,11 @@
 package segment
 
-import "sync"
+import (
+	"errors"
+	"sync"
+
+	"github.com/leatlog/leat/internal/vfs"
+)
 
 // Maps bounds the memory maps of a process. Reaching the kernel's limit
 // (vm.max_map_count) does not fail an mmap, it kills the Go runtime, so readers
@@ -18,7 +23,8 @@ type Maps struct {
 		// view, which runs through the segments: parking allocates nothing.
 		newest, oldest *Segment
 	}
-	max int
+	max      int
+	maxFiles int // of parked views
 }
 
 // parked is a segment's place in the list of Maps, whose lock guards it.
@@ -31,8 +37,8 @@ const (
 	// maxParkedIndexes bounds the heap that indexes of unpinned segments keep.
 	maxParkedIndexes = 32 << 20
 	// maxParkedFiles bounds the unpinned segments that keep a descriptor because
-	// they could not be mapped: well below the usual limit of 1024 a process.
-	maxParkedFiles = 256
+	// they could not be mapped, and so does a quarter of what the process may have.
+	maxParkedFiles = 1024
 	// maxParkedViews bounds them all.
 	maxParkedViews = 4096
 )
@@ -40,7 +46,30 @@ const (
 // NewMaps returns a budget of max maps; 0 means none, so that all is read with
 // pread.
 func NewMaps(max int) *Maps {
-	return &Maps{max: max}
+	return &Maps{max: max, maxFiles: min(vfs.MaxFiles()/4, maxParkedFiles)}
+}
+
+// open opens a file of a segment. For want of a descriptor it gives up a parked
+// one.
+func (m *Maps) open(fsys vfs.FS, name string, mode vfs.Mode) (vfs.File, error) {
+	for {
+		f, err := fsys.Open(name, mode)
+		if !errors.Is(err, vfs.ErrTooManyFiles) || !m.spareFile() {
+			return f, err
+		}
+	}
+}
+
+// spareFile closes the file of the parked view that was least recently used, if
+// there is one.
+func (m *Maps) spareFile() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	had := m.mu.files
+	if had > 0 {
+		m.evictLocked(func(v *view) bool { return v.file != nil })
+	}
+	return had > 0
 }
 
 // Count is the number of maps in use, parked ones included.
@@ -98,7 +127,7 @@ func (m *Maps) park(s *Segment, v *view) {
 	}
 	m.mu.newest = s
 	m.mu.parked++
-	if m.mu.files > maxParkedFiles {
+	if m.mu.files > m.maxFiles {
 		m.evictLocked(func(v *view) bool { return v.file != nil })
 	}
 	for m.mu.parked > 1 && (m.mu.heap > maxParkedIndexes || m.mu.parked > maxParkedViews) {

@@ -48,6 +48,7 @@ func Prepare(fsys vfs.FS, maps *Maps, dir string, c Config, ahead int64) (*Prepa
 	}
 	_ = p.w.m.Populate(0, int(end), true)
 	p.w.populated.Store(end)
+	p.w.touched.Store(true)
 	return p, nil
 }
 

@@ -48,28 +48,32 @@ func (w *writer) setAllocated(n int64) {
 
 // Prepare makes the road ahead: blocks for the next ahead bytes and, for a
 // mapped segment, their pages faulted in. It is called by a helper while the
-// writer goes on, and is a hint: failures are left for the writer to meet.
-func (s *Segment) Prepare(ahead int64) {
-	s.mu.Lock()
-	w := s.mu.writer
-	s.mu.Unlock()
+// writer goes on, and is a hint: failures are left for the writer to meet. It
+// reports whether there is one.
+func (s *Segment) Prepare(ahead int64) bool {
+	w := s.active()
 	if w == nil {
-		return
+		return false
 	}
 	w.preparing.Lock()
 	defer w.preparing.Unlock()
 	if w.m == nil {
-		return
+		return true
 	}
 	pos := s.size.Load()
 	end := min(pos+ahead, w.limit)
 	if end > w.allocated.Load() && w.grow(end) != nil {
-		return
+		return true
 	}
 	if from := max(w.populated.Load(), pos); from < end {
+		// Before, so that nobody takes the pages for clean meanwhile, and after, for
+		// the sync that came in between.
+		w.touched.Store(true)
 		_ = w.m.Populate(int(from), int(end-from), true)
+		w.touched.Store(true)
 		w.populated.Store(end)
 	}
+	return true
 }
 
 // Prepared is how far ahead of the tail the road is made, in bytes.

@@ -50,6 +50,10 @@ type Scan struct {
 	Holes []Hole
 
 	w *writer // the indexes, rebuilt
+	// id and size are the file's; filed says that its indexes are in their files.
+	id    vfs.FileID
+	size  int64
+	filed bool
 }
 
 // Hole is a damaged stretch of a segment: [Pos, End) holds no batch.
@@ -87,7 +91,7 @@ const scanWindow = 4 << 20
 // batch and rebuilds the indexes in memory; nothing on disk changes. Activate,
 // Sealed or Damaged puts them to use.
 func (s *Segment) Scan(o ScanOptions) (r *Scan, err error) {
-	f, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadOnly)
+	f, err := s.maps.open(s.fsys, s.name(LogSuffix), vfs.ReadOnly)
 	if err != nil {
 		return nil, fmt.Errorf("segment %d: %w", s.base, err)
 	}
@@ -109,8 +113,11 @@ func (s *Segment) scanFile(f vfs.File, o ScanOptions) (r *Scan, err error) {
 	in := s.openScan(f, size)
 	defer in.close()
 
-	r = &Scan{Next: s.base, w: s.newWriter(f, size)}
+	r = &Scan{Next: s.base, w: s.newWriter(f, size), size: size}
 	r.w.file = nil
+	if r.id, err = f.ID(); err != nil {
+		return nil, err
+	}
 	defer vfs.Recover(f.Path(), in.data, &err, vfs.SetFault())
 	for {
 		if err := s.scan(r, in, o); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"sync/atomic"
 
 	"github.com/leatlog/leat/internal/vfs"
 )
@@ -19,20 +20,20 @@ func (s *Segment) Sync() error {
 		if s.mu.closed {
 			return ErrClosed
 		}
-		return nil // sealed: it was synced then
+		return nil // sealed or at rest: it was synced then
 	}
 	s.mu.pins++
 	f := w.file
 	s.mu.Unlock()
 	defer s.Unpin()
-	err := w.sync(f)
+	err := w.sync(f, &s.size)
 	if errors.Is(err, fs.ErrClosed) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.mu.closed {
 			return ErrClosed
 		}
-		return nil // sealed while this one waited
+		return nil // sealed, or put to rest, while this one waited
 	}
 	return err
 }
@@ -40,14 +41,26 @@ func (s *Segment) Sync() error {
 // sync makes the file durable, one call at a time. The kernel tells of a failed
 // write-back once, to whichever sync looks first, and the next one succeeds
 // though nothing was written: so what has failed once has failed for good.
-func (w *writer) sync(f vfs.File) error {
+//
+// size is the segment's: what it is before the sync is durable after it.
+func (w *writer) sync(f vfs.File, size *atomic.Int64) error {
 	w.syncing <- struct{}{} // not a mutex: see DESIGN.md, section 15
 	defer func() { <-w.syncing }()
 	if w.failed != nil {
 		return w.failed
 	}
+	return w.syncNow(f, size.Load())
+}
+
+// syncNow is called with syncing held.
+func (w *writer) syncNow(f vfs.File, size int64) error {
+	w.touched.Store(false)
 	err := f.Sync()
-	if err == nil || errors.Is(err, fs.ErrClosed) {
+	if err == nil {
+		w.synced.Store(size)
+		return nil
+	}
+	if errors.Is(err, fs.ErrClosed) {
 		return err
 	}
 	w.failed = &SyncError{fmt.Errorf("sync %s: %w", w.path, err)}
@@ -57,6 +70,9 @@ func (w *writer) sync(f vfs.File) error {
 // Inactivate ends the appending: the time index gets its final entry. Seal does
 // the rest and may run elsewhere.
 func (s *Segment) Inactivate() error {
+	if err := s.Wake(); err != nil {
+		return err
+	}
 	w := s.mu.writer
 	return w.times.MaybeAppend(w.maxTime, w.maxTimeAt, true)
 }
@@ -76,6 +92,13 @@ type FileSum struct {
 // called again after an error. sums asks for the checksums of the files.
 func (s *Segment) Seal(sums bool) (Sums, error) {
 	s.mu.Lock()
+	if s.mu.rest != nil {
+		s.mu.Unlock()
+		if err := s.Wake(); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+	}
 	w := s.mu.writer
 	if w == nil {
 		s.mu.Unlock()
@@ -115,7 +138,7 @@ func (s *Segment) Seal(sums bool) (Sums, error) {
 			out = append(out, FileSum{FileName(s.base, f.suffix), int64(len(f.b)), crc32.Checksum(f.b, castagnoli)})
 		}
 	}
-	if err := w.sync(file); err != nil {
+	if err := w.sync(file, &s.size); err != nil {
 		return nil, err
 	}
 	if sums {

@@ -52,9 +52,10 @@ type Segment struct {
 	mu struct {
 		sync.Mutex
 		pins   int
-		view   *view   // what pinned readers look through
-		writer *writer // of the active segment
-		closed bool    // no new pins
+		view   *view    // what pinned readers look through
+		writer *writer  // of the active segment
+		closed bool     // no new pins
+		rest   *resting // of the active segment, when it has no writer
 	}
 }
 
@@ -135,11 +136,11 @@ func (s *Segment) releaseView() {
 	if v == nil || s.mu.pins > 0 {
 		return
 	}
-	if s.mu.writer != nil && !s.mu.closed {
+	if w := s.mu.writer; w != nil && !s.mu.closed && (v.m != nil || v.shared) {
 		return // the active segment keeps its view
 	}
 	s.mu.view = nil
-	if s.mu.closed {
+	if s.mu.closed || s.mu.writer != nil {
 		s.maps.drop(v)
 		return
 	}
@@ -154,7 +155,7 @@ func (s *Segment) Close() error {
 	if s.mu.closed {
 		return nil
 	}
-	s.mu.closed = true
+	s.mu.closed, s.mu.rest = true, nil
 	if s.mu.view == nil {
 		s.mu.view = s.maps.take(s)
 	}

@@ -13,11 +13,12 @@ import (
 // A view is what the readers of a segment share: its bytes, mapped or behind a
 // file, and its indexes once somebody has asked for them.
 type view struct {
-	m      vfs.Map  // nil: read with pread
-	data   []byte   // m's bytes
-	file   vfs.File // nil when m is there and the segment is sealed
-	shared bool     // file belongs to the writer
-	path   string   // of the log file, for errors
+	m      vfs.Map    // nil: read with pread
+	data   []byte     // m's bytes
+	file   vfs.File   // nil when m is there and the segment is sealed
+	shared bool       // file belongs to the writer
+	id     vfs.FileID // of the file, if the view has opened it
+	path   string     // of the log file, for errors
 
 	indexes atomic.Pointer[indexes] // loaded on demand; nil for the active segment
 }
@@ -44,7 +45,7 @@ func (s *Segment) openView() (*view, error) {
 		s.mapActive(v, w)
 		return v, nil
 	}
-	f, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadOnly)
+	f, err := s.maps.open(s.fsys, s.name(LogSuffix), vfs.ReadOnly)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, s.corrupt(0, s.base, fmt.Errorf("segment file is missing: %w", err))
@@ -53,24 +54,38 @@ func (s *Segment) openView() (*view, error) {
 	}
 	// A map reaches beyond the end of a file that became shorter, where touching
 	// it is a fault: compare first.
-	n, err := f.Size()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
+	r := s.mu.rest
+	var known vfs.FileID
+	if r != nil {
+		known = r.id
 	}
 	size := s.size.Load()
-	if n < size {
-		return nil, errors.Join(
-			s.corrupt(n, -1, fmt.Errorf("file has %d bytes, and had %d", n, size)), f.Close())
+	if err := s.checkFile(f, known, size); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	v := &view{file: f, path: f.Path()}
-	if size > 0 {
+	if v.id, err = f.ID(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	switch {
+	case r != nil && !s.cfg.Mapped:
+		// It may grow, by writes beside which maps are not used anywhere else.
+	case r != nil:
+		size = r.limit
+		fallthrough
+	case size > 0:
 		v.mapFile(s.maps, size)
 	}
-	if v.m != nil {
-		v.file = nil
-		_ = f.Close() // it was only read
-	}
+	v.dropFile()
 	return v, nil
+}
+
+// dropFile closes the view's own file when there is a map.
+func (v *view) dropFile() {
+	if v.m != nil && !v.shared && v.file != nil {
+		_ = v.file.Close() // it was only read
+		v.file = nil
+	}
 }
 
 // mapActive maps what readers of the active segment look through, in its full
@@ -78,6 +93,7 @@ func (s *Segment) openView() (*view, error) {
 func (s *Segment) mapActive(v *view, w *writer) {
 	if v.m == nil && w.m != nil {
 		v.mapFile(s.maps, w.limit)
+		v.dropFile()
 	}
 }
 

@@ -42,6 +42,9 @@ type writer struct {
 
 	syncing chan struct{} // a lock: holds one token while a sync runs
 	failed  error         // of the first sync that failed; guarded by syncing
+	synced  atomic.Int64  // the segment's size when the last good sync began
+	// touched: pages ahead of the tail were made dirty, and not synced since.
+	touched atomic.Bool
 
 	offsets    *index.OffsetBuilder
 	times      *index.TimeBuilder
@@ -100,12 +103,14 @@ func Create(fsys vfs.FS, maps *Maps, dir string, base int64, c Config) (*Segment
 // handOver leaves the file to the readers who have no map and need it, when the
 // writer ends before them.
 func (w *writer) handOver(v *view) {
-	if v.shared && v.m == nil {
+	switch {
+	case !v.shared:
+	case v.m == nil:
 		v.shared = false
 		w.file = nil
-		return
+	default:
+		v.file, v.shared = nil, false
 	}
-	v.file, v.shared = nil, false
 }
 
 // close gives the map and the file up.
@@ -121,6 +126,11 @@ func (w *writer) close() error {
 func (w *writer) unmap() error {
 	w.preparing.Lock()
 	defer w.preparing.Unlock()
+	return w.unmapLocked()
+}
+
+// unmapLocked is called with preparing held.
+func (w *writer) unmapLocked() error {
 	if w.m == nil {
 		return nil
 	}
@@ -133,12 +143,12 @@ func (w *writer) unmap() error {
 // Reserve returns room for n bytes at the tail, to encode a batch into. The
 // bytes are not part of the segment until Commit. ErrFull says that the segment
 // cannot take them, an error that is vfs.ErrNoSpace that the disk cannot; both
-// leave everything as it was.
+// leave everything as it was, and so does what Wake says when the segment rests.
 func (s *Segment) Reserve(n int) ([]byte, error) {
 	w := s.mu.writer
 	pos := s.size.Load()
 	end := pos + int64(n)
-	if w.data != nil {
+	if w != nil && w.data != nil {
 		if end > w.allocated.Load() {
 			if err := w.grow(end); err != nil {
 				return nil, err
@@ -149,9 +159,15 @@ func (s *Segment) Reserve(n int) ([]byte, error) {
 	return s.reserveSlow(w, pos, n)
 }
 
-// reserveSlow makes the map on the first append of a mapped segment, and serves
-// the pwrite writer.
+// reserveSlow wakes a resting segment, makes the map on the first append of a
+// mapped one, and serves the pwrite writer.
 func (s *Segment) reserveSlow(w *writer, pos int64, n int) ([]byte, error) {
+	if w == nil {
+		if err := s.Wake(); err != nil {
+			return nil, err
+		}
+		w = s.mu.writer
+	}
 	end := pos + int64(n)
 	if end > w.limit {
 		return nil, ErrFull
@@ -288,7 +304,12 @@ func (w *writer) note(e Entry, pos, n int64) error {
 }
 
 // AbortedTxn adds an entry to the active segment's transaction index.
-func (s *Segment) AbortedTxn(t index.AbortedTxn) error { return s.mu.writer.txns.Append(t) }
+func (s *Segment) AbortedTxn(t index.AbortedTxn) error {
+	if err := s.Wake(); err != nil {
+		return err
+	}
+	return s.mu.writer.txns.Append(t)
+}
 
 // Rolling facts, for the log's decision (Kafka's LogSegment.shouldRoll).
 
@@ -296,16 +317,26 @@ func (s *Segment) AbortedTxn(t index.AbortedTxn) error { return s.mu.writer.txns
 func (s *Segment) Room() int64 { return s.cfg.Bytes - s.size.Load() }
 
 // IndexFull reports that one of the indexes takes no further entry.
-func (s *Segment) IndexFull() bool { return s.mu.writer.atLimit }
+func (s *Segment) IndexFull() bool {
+	if w := s.mu.writer; w != nil {
+		return w.atLimit
+	}
+	return s.mu.rest.atLimit
+}
 
 // FirstTimestamp is the max timestamp of the active segment's first batch; -1
 // when there is none.
-func (s *Segment) FirstTimestamp() int64 { return s.mu.writer.firstTime }
+func (s *Segment) FirstTimestamp() int64 {
+	if w := s.mu.writer; w != nil {
+		return w.firstTime
+	}
+	return s.mu.rest.firstTime
+}
 
 // Active reports whether the segment can be appended to. Only the log's writer
 // may rely on it.
 func (s *Segment) Active() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mu.writer != nil
+	return s.mu.writer != nil || s.mu.rest != nil
 }

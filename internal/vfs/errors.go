@@ -24,6 +24,10 @@ var (
 
 	// ErrTooManyMaps: the process holds MaxMaps maps.
 	ErrTooManyMaps = errors.New("too many memory maps")
+
+	// ErrTooManyFiles: the process or the system has no descriptor left. Nothing
+	// has changed; it works again once others have been closed.
+	ErrTooManyFiles = errors.New("too many open files")
 )
 
 // LockedError says that a directory is in use.

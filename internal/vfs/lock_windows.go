@@ -51,6 +51,8 @@ func classify(err error) error {
 	case errors.Is(err, windows.ERROR_DISK_FULL), errors.Is(err, windows.ERROR_HANDLE_DISK_FULL),
 		errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED):
 		return &kindError{ErrNoSpace, err}
+	case errors.Is(err, windows.ERROR_TOO_MANY_OPEN_FILES):
+		return &kindError{ErrTooManyFiles, err}
 	case errors.Is(err, windows.ERROR_DIR_NOT_EMPTY):
 		return &kindError{ErrNotEmpty, err}
 	case errors.Is(err, windows.ERROR_NOT_SUPPORTED):

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 type memFile struct {
@@ -20,6 +21,10 @@ type memFile struct {
 
 func (f *memFile) Path() string { return f.m.Path(f.name) }
 func (f *memFile) OS() *os.File { return nil }
+
+func (f *memFile) ID() (FileID, error) {
+	return FileID{1, uint64(uintptr(unsafe.Pointer(f.n)))}, nil
+}
 
 // do is Mem.call for a file that must be open.
 func (f *memFile) do(op Op, do func() error) error {

@@ -564,6 +564,7 @@ func TestKinds(t *testing.T) {
 		unix.ENOSPC: ErrNoSpace, unix.EDQUOT: ErrNoSpace, unix.EFBIG: ErrNoSpace,
 		unix.EOPNOTSUPP: ErrNotSupported, unix.ENOSYS: ErrNotSupported,
 		unix.ELOOP: ErrType, unix.EISDIR: ErrType, unix.ENOTDIR: ErrType, unix.ENXIO: ErrType,
+		unix.EMFILE: ErrTooManyFiles, unix.ENFILE: ErrTooManyFiles,
 		unix.ENOTEMPTY: ErrNotEmpty, unix.EINVAL: fs.ErrInvalid, unix.EROFS: fs.ErrPermission,
 		unix.EACCES: fs.ErrPermission, unix.ENOENT: fs.ErrNotExist, unix.EIO: unix.EIO,
 	} {

@@ -288,6 +288,8 @@ func classify(err error) error {
 	case unix.ELOOP, unix.EMLINK, // a link met with O_NOFOLLOW
 		unix.ENOTDIR, unix.EISDIR, unix.ENXIO, unix.ENODEV:
 		kind = ErrType
+	case unix.EMFILE, unix.ENFILE:
+		kind = ErrTooManyFiles
 	case unix.ENOTEMPTY:
 		kind = ErrNotEmpty
 	case unix.EINVAL:

@@ -113,6 +113,9 @@ type File interface {
 	// Size is the file's length in bytes.
 	Size() (int64, error)
 
+	// ID is the file's identity, which a rename does not change.
+	ID() (FileID, error)
+
 	// Truncate sets the length. What it adds reads as zero and is not
 	// allocated. Below a length that a map reaches, touching the map beyond
 	// the new end is a memory fault.
