@@ -33,10 +33,11 @@ func long(n, otherwise int) int {
 	return otherwise
 }
 
-// scaleDir is a directory in memory, where syncs take no time, or in a long run on
-// the disk, since what is allocated there ahead of the tails is a lot.
-func scaleDir(t *testing.T) string {
-	if shm := memoryDir(); shm != "" && long(0, 1) > 0 {
+// scaleDir is a directory in memory, where syncs take no time, if there is room for
+// need bytes: what is allocated ahead of the tails is a lot.
+func scaleDir(t *testing.T, need uint64) string {
+	var room unix.Statfs_t
+	if shm := memoryDir(); shm != "" && unix.Statfs(shm, &room) == nil && room.Bavail*uint64(room.Bsize) > 2*need {
 		dir, err := os.MkdirTemp(shm, "leat-scale-")
 		require.NoError(t, err)
 		t.Cleanup(func() { os.RemoveAll(dir) })
@@ -48,7 +49,7 @@ func scaleDir(t *testing.T) string {
 // TestManyPartitions runs the test below in a process of few descriptors.
 func TestManyPartitions(t *testing.T) {
 	partitions, limit := long(10_000, 400), long(1024, 128)
-	dir := scaleDir(t)
+	dir := scaleDir(t, uint64(partitions)*2*(80<<10))
 	cmd := exec.Command(os.Args[0], "-test.run=^TestManyPartitionsChild$", "-test.v")
 	cmd.Env = append(os.Environ(), scaleDirEnv+"="+dir,
 		scalePartitionsEnv+"="+strconv.Itoa(partitions), scaleLimitEnv+"="+strconv.Itoa(limit))
@@ -192,7 +193,7 @@ func exhausted(t *testing.T, st *Store, list []*Partition) {
 // and everything works.
 func TestManyMaps(t *testing.T) {
 	const budget, partitions = 6, 30
-	dir := scaleDir(t)
+	dir := scaleDir(t, 16<<20)
 	st, err := Open(dir, &Options{MaxMaps: budget})
 	require.NoError(t, err)
 	_, err = st.CreateTopic(ctx, "many", TopicConfig{Partitions: partitions, SegmentBytes: 8192})
@@ -226,7 +227,7 @@ func TestManyMaps(t *testing.T) {
 func TestManySegments(t *testing.T) {
 	segments := long(100_000, 2_000)
 	const partitions = 4
-	dir := scaleDir(t)
+	dir := scaleDir(t, uint64(segments)*(16<<10))
 	const maps = 50
 	o := &Options{MaxMaps: maps, Writer: WriterPwrite}
 	st, err := Open(dir, o)
@@ -237,22 +238,17 @@ func TestManySegments(t *testing.T) {
 	for _, p := range openAll(t, st, partitions) {
 		wg.Go(func() {
 			value := make([]byte, 600) // one to a segment
-			for i := range segments / partitions {
+			for range segments / partitions {
 				if _, err := p.Append(ctx, Record{Value: value}); err != nil {
 					t.Error(err)
 					return
-				}
-				if i%100 == 0 { // what waits to be sealed has a descriptor
-					if err := p.Sync(ctx); err != nil {
-						t.Error(err)
-						return
-					}
 				}
 			}
 		})
 	}
 	wg.Wait()
 	require.False(t, t.Failed())
+	require.LessOrEqual(t, takeResources(dir).fds, 500, "those of segments that wait to be sealed")
 	require.NoError(t, st.Close())
 
 	st, err = Open(dir, o)

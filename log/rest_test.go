@@ -268,8 +268,8 @@ func TestAppendTakesADescriptorFromAnother(t *testing.T) {
 	m.reopen()
 }
 
-// A clean open that meets the limit of descriptors fails, and changes nothing:
-// recovering would take as many.
+// A clean open that meets the limit of descriptors, once or for good, fails and
+// changes nothing: recovering would take as many.
 func TestOpenWithoutDescriptors(t *testing.T) {
 	m := newMany(t, 1, 8, WriterMapped, Config{SegmentBytes: 3000, IndexInterval: 1})
 	for range 60 {
@@ -281,11 +281,11 @@ func TestOpenWithoutDescriptors(t *testing.T) {
 	st := OpenState{Clean: true, RecoveryPoint: l.RecoveryPoint(), StartOffset: -1, HighWatermark: -1}
 	c := m.cfg
 	c.Topic = "t"
-	for n := 1; ; n++ {
+	for n := 2; ; n++ {
 		count := 0
 		m.mem.SetHook(func(op vfs.Op, name string, before bool) error {
 			if before && (op == vfs.OpOpen || op == vfs.OpCreate) {
-				if count++; count >= n {
+				if count++; count == n/2 || count > n/2 && n%2 == 0 {
 					return syscall.EMFILE
 				}
 			}
@@ -297,7 +297,7 @@ func TestOpenWithoutDescriptors(t *testing.T) {
 		require.Zero(t, m.leak.files.Load())
 		if err == nil {
 			require.True(t, rep.Clean)
-			require.Greater(t, n, 3)
+			require.Greater(t, n, 6)
 			m.logs[0] = l
 			break
 		}
@@ -569,4 +569,48 @@ func TestRollAtRest(t *testing.T) {
 	require.Equal(t, 1, m.env.Awake())
 	m.append(0, Synced)
 	m.reopen()
+}
+
+// Segments that fill faster than the disk can seal them do not pile up, each with
+// its descriptor; and a disk that seals nothing for want of space holds nobody.
+func TestBacklogIsBounded(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		m := newMany(t, 1, 8, WriterPwrite, Config{SegmentBytes: 1024, Durability: Written, FlushInterval: -1})
+		l := m.logs[0]
+		gate := make(chan struct{})
+		m.mem.SetHook(func(op vfs.Op, name string, before bool) error {
+			if op != vfs.OpSync || !before || !strings.HasSuffix(name, segment.IndexSuffix) {
+				return nil
+			}
+			if full {
+				return syscall.ENOSPC
+			}
+			<-gate
+			return nil
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range 3 * maxBacklog {
+				_, err := l.Append(context.Background(), []Record{{Value: make([]byte, 600)}}, 0)
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		for waiting := full; !waiting; runtime.Gosched() {
+			l.seals.Lock()
+			waiting = l.seals.shorter != nil
+			l.seals.Unlock()
+			require.Less(t, len(l.Segments()), 3*maxBacklog, "nothing held it back")
+		}
+		if !full {
+			require.Len(t, l.Segments(), maxBacklog+1)
+			require.LessOrEqual(t, m.leak.files.Load(), int64(maxBacklog+2), "those, the active one, and an index")
+		}
+		close(gate)
+		wg.Wait()
+		m.mem.SetHook(nil)
+		require.Len(t, l.Segments(), 3*maxBacklog)
+		require.NoError(t, l.Close())
+	}
 }

@@ -68,6 +68,7 @@ func (l *Log) roll(base int64) error {
 	if err := l.rouse(old); err != nil {
 		return err
 	}
+	l.seals.waitBacklog()
 	next, err := l.nextSegment(base)
 	if err != nil {
 		return spaceError(err)

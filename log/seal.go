@@ -14,7 +14,8 @@ type sealer struct {
 	sync.Mutex
 	queue   []*sealing
 	running bool
-	names   bool // the folder has names that no sync has covered
+	names   bool          // the folder has names that no sync has covered
+	shorter chan struct{} // see waitBacklog
 }
 
 // sealing is one rolled segment.
@@ -106,6 +107,7 @@ func (s *sealer) run(l *Log) {
 		if err := l.seal(j); err != nil {
 			s.Lock()
 			s.running = false
+			s.shorterLocked()
 			s.Unlock()
 			var e *segment.SyncError
 			if errors.As(err, &e) {
@@ -117,6 +119,7 @@ func (s *sealer) run(l *Log) {
 		}
 		s.Lock()
 		s.queue = s.queue[1:]
+		s.shorterLocked()
 		s.Unlock()
 	}
 }

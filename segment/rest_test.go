@@ -511,3 +511,36 @@ func TestRestKeepsWhatIsPinned(t *testing.T) {
 		s.Unpin()
 	})
 }
+
+// A descriptor that is kept for a next reader is given up when another needs one.
+func TestParkedFileIsGivenUp(t *testing.T) {
+	g, m := sealedRig(t, 20)
+	c := &counted{FS: g.fs}
+	maps := NewMaps(0)
+	var segs []*Segment
+	for range 4 {
+		s := Open(c, maps, testDir, 0, m.size, g.cfg)
+		require.NoError(t, s.Pin())
+		s.Unpin()
+		segs = append(segs, s)
+	}
+	require.EqualValues(t, 4, c.files.Load())
+	g.mem.SetHook(func(op vfs.Op, _ string, before bool) error {
+		if op == vfs.OpOpen && before && c.files.Load() > 1 {
+			return syscall.EMFILE
+		}
+		return nil
+	})
+	m.check(t, segs[0])
+	last := Open(c, maps, testDir, 0, m.size, g.cfg)
+	require.NoError(t, last.Pin())
+	require.EqualValues(t, 2, c.files.Load())
+	require.ErrorIs(t, segs[1].Pin(), nil, "the one that is parked")
+	g.mem.SetHook(nil)
+	last.Unpin()
+	segs[1].Unpin()
+	for _, s := range append(segs, last) {
+		require.NoError(t, s.Close())
+	}
+	require.Zero(t, c.files.Load())
+}
