@@ -137,7 +137,7 @@ func (s *Store) readCheckpoints() {
 			*f.into, err = log.ParseOffsetCheckpoint(b)
 		}
 		if err != nil {
-			s.logger.Warn("checkpoint ignored", "file", s.fsys.Path(f.name), "err", err)
+			s.logger.Warn("checkpoint ignored", "path", s.fsys.Path(f.name), "err", err)
 		}
 		if *f.into == nil {
 			*f.into = offsets{}
@@ -201,6 +201,7 @@ func (s *Store) armCheckpoint() {
 		if err != nil {
 			s.logger.Error("checkpoint not written", "err", err)
 			s.armCheckpoint()
+			s.background(fmt.Errorf("leat: checkpoint not written: %w", err))
 		}
 	})
 }
@@ -210,7 +211,7 @@ func (s *Store) armCheckpoint() {
 func (s *Store) readProperties() error {
 	b, err := readSmall(s.fsys, propertiesName)
 	if err != nil {
-		s.logger.Warn("file ignored", "file", s.fsys.Path(propertiesName), "err", err)
+		s.logger.Warn("file ignored", "path", s.fsys.Path(propertiesName), "err", err)
 		return nil
 	}
 	if b == nil {

@@ -20,13 +20,14 @@ import (
 // Store is an open directory of topics. All methods may be called from many
 // goroutines.
 type Store struct {
-	opts   Options
-	fsys   vfs.FS
-	logger *slog.Logger // never nil
-	lock   io.Closer
-	env    *log.Env
-	state  *stateFile
-	clean  bool // closed cleanly before this open
+	opts    Options
+	fsys    vfs.FS
+	logger  *slog.Logger // never nil
+	lock    io.Closer
+	env     *log.Env
+	maxMaps int
+	state   *stateFile
+	clean   bool // closed cleanly before this open
 
 	// meta is __metadata. It is written to, and folders of topics are made and
 	// removed, by whoever has put something into admin: a channel and not a

@@ -51,6 +51,7 @@ func (l *Log) shut() (was error, first bool) {
 	if l.flush != nil {
 		l.flush.Stop()
 	}
+	l.publishCounts()
 	l.unlock() // pending appends are refused
 	l.tail.wakeAll()
 	l.ahead.close()

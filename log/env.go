@@ -24,6 +24,8 @@ type EnvOptions struct {
 	Logger  *slog.Logger // nil: silent
 	MaxMaps int          // of memory maps in use at once; 0: none, all is read with pread
 	Writer  Writer
+	// Observer is told what the logs do; nil: nobody.
+	Observer *Observer
 }
 
 // Env is what a store lends its logs: files, coders, the budget of maps, and
@@ -39,6 +41,10 @@ type Env struct {
 	work    sync.WaitGroup
 	buffers sync.Pool // of *[]byte, for compressed batches
 	road    road
+
+	observed *observed
+	// unobserved is for the logs of the store's own topics: nobody is told of them.
+	unobserved *observed
 }
 
 // NewEnv returns the environment of one store.
@@ -48,6 +54,8 @@ func NewEnv(o EnvOptions) *Env {
 		logger: o.Logger,
 		coders: compress.New(),
 		maps:   segment.NewMaps(o.MaxMaps),
+
+		observed: newObserved(o.Observer), unobserved: newObserved(nil),
 	}
 	if e.logger == nil {
 		e.logger = slog.New(slog.DiscardHandler)
