@@ -62,9 +62,10 @@ func (s *Store) openCatalog(folders map[string][]int32) error {
 		return s.env.Corrupt(damage) // without knowing the topics, nothing can be relied on
 	}
 	s.report(folder, report)
+	l.Recovered()
 	records, adopted, err := s.replay()
 	if err != nil {
-		return err
+		return s.env.Corrupt(err)
 	}
 	if !adopted {
 		if err := s.adopt(records, folders); err != nil {

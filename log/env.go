@@ -43,7 +43,8 @@ type Env struct {
 	road    road
 
 	observed *observed
-	// unobserved is for the logs of the store's own topics: nobody is told of them.
+	// unobserved is for the store's own topics: nobody is told what they do, but for
+	// what is wrong with them.
 	unobserved *observed
 }
 

@@ -234,7 +234,7 @@ func (l *Log) EndDelete(begin time.Duration, first int64, segments int, records,
 // Recovered tells of an open that had to recover, of damage too, when it is called
 // for the first time. The caller holds nothing that a use of the log waits for.
 func (l *Log) Recovered() {
-	o, r := l.obs, l.report
+	o, r := l.env.observed, l.report
 	if r.Clean || l.told.Swap(true) {
 		return
 	}
@@ -257,7 +257,7 @@ func (l *Log) Recovered() {
 // background tells of an error that no caller gets. The goroutine may hold
 // anything, so another tells. The log is not closed.
 func (l *Log) background(err error) {
-	if tell := l.obs.Background; tell != nil {
+	if tell := l.env.observed.Background; tell != nil {
 		l.env.Go(func() { tell(err) })
 	}
 }
@@ -303,7 +303,7 @@ func (s *places) add(p place) bool {
 
 // Corrupt notes and tells damage that somebody has come upon, if that is what err
 // is: once a place. It returns err. Nothing is held that the call could need.
-func (l *Log) Corrupt(err error) error { return l.obs.corrupt(err) }
+func (l *Log) Corrupt(err error) error { return l.env.observed.corrupt(err) }
 
 // Corrupt is Log.Corrupt for what is found in a batch that Next has given.
 func (c *Cursor) Corrupt(err error) { _ = c.l.Corrupt(err) }

@@ -26,7 +26,7 @@ type OpenState struct {
 	MarksValid bool // the marks are this partition's, and nobody else wrote since
 	Adopted    bool // it was written by others: offsets may be missing
 	New        bool // the folder has just been made
-	Unobserved bool // no Observer is told of the log, and it is not counted
+	Unobserved bool // it is not counted, and no Observer told but of recovery and failures
 }
 
 // Report says what an open found and did.

@@ -358,7 +358,7 @@ func (o *opening) cut(c Cut) {
 	o.l.obs.cuts.Add(1)
 	o.l.obs.bytesCut.Add(c.Bytes)
 	o.l.env.logger.Warn("torn tail cut off", "partition", o.l.name(), "path", c.Path, "position", c.Position,
-		"offset", c.Offset, "bytes", c.Bytes, "quarantine", c.Quarantine, "reason", c.Reason)
+		"offset", c.Offset, "bytes", c.Bytes, "quarantine", c.Quarantine, "err", c.Reason)
 }
 
 // setAside renames a whole segment that lies behind a torn tail. Its index files

@@ -362,10 +362,12 @@ func (l *Log) flushTimer() {
 	closed := l.closed.Load()
 	if !closed {
 		l.seals.start(l)
+		l.work.Add(1) // an Observer may be told of the sync
 	}
 	l.unlock()
 	if !closed {
 		l.flushNow()
+		l.work.Done()
 	}
 }
 
