@@ -96,14 +96,21 @@ type Counts struct{ Batches, Records, Bytes int64 }
 // the number of partitions. After Close it has the counts, and no partitions.
 func (s *Store) Stats() Stats {
 	var st Stats
-	topics := s.topics()
+	topics := s.topics() // by name
 	st.Topics = len(topics)
+	var open []*Partition
 	for _, t := range topics {
-		s.measure(t, &st)
+		st.Partitions += t.count()
+		first := len(open)
+		open = t.appendOpen(open)
+		slices.SortFunc(open[first:], func(a, b *Partition) int { return cmp.Compare(a.id, b.id) })
 	}
-	slices.SortFunc(st.PerPartition, func(a, b PartitionStats) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
+	if len(open) > 0 {
+		st.PerPartition = make([]PartitionStats, 0, len(open))
+	}
+	for _, p := range open {
+		st.measure(p)
+	}
 	st.Maps, st.MaxMaps, st.Files = s.env.Maps().Count(), s.maxMaps, s.fsys.OpenFiles()
 
 	n := s.env.Totals() // after the partitions, which have brought them up to date
@@ -115,35 +122,38 @@ func (s *Store) Stats() Stats {
 	return st
 }
 
-// measure adds the partitions of a topic.
-func (s *Store) measure(t *Topic, st *Stats) {
-	st.Partitions += t.count()
-	handles := t.handles()
-	st.PerPartition = slices.Grow(st.PerPartition, len(handles))
-	for _, p := range handles {
-		l := p.log.Load()
-		if l == nil {
-			continue
+// appendOpen appends the partitions that are open.
+func (t *Topic) appendOpen(list []*Partition) []*Partition {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, p := range t.mu.partitions {
+		if p.log.Load() != nil {
+			list = append(list, p)
 		}
-		n := l.Stats()
-		st.Open++
-		st.Segments += n.Segments
-		st.Bytes += n.Bytes
-		failed := n.Failed != nil && !n.Damaged
-		if failed {
-			st.Failed++
-		}
-		if n.Damaged {
-			st.Damaged++
-		}
-		st.PerPartition = append(st.PerPartition, PartitionStats{
-			Topic: t.name, Partition: p.id,
-			LogStartOffset: n.StartOffset, LastStableOffset: n.LastStableOffset, HighWatermark: n.HighWatermark,
-			DurableEnd: n.DurableEnd, LogEndOffset: n.EndOffset,
-			Segments: n.Segments, Bytes: n.Bytes, Appended: Counts(n.Appended), Read: Counts(n.Read),
-			Failed: failed, Damaged: n.Damaged,
-		})
 	}
+	return list
+}
+
+// measure adds an open partition.
+func (s *Stats) measure(p *Partition) {
+	n := p.log.Load().Stats()
+	s.Open++
+	s.Segments += n.Segments
+	s.Bytes += n.Bytes
+	failed := n.Failed != nil && !n.Damaged
+	if failed {
+		s.Failed++
+	}
+	if n.Damaged {
+		s.Damaged++
+	}
+	s.PerPartition = append(s.PerPartition, PartitionStats{
+		Topic: p.topic.name, Partition: p.id,
+		LogStartOffset: n.StartOffset, LastStableOffset: n.LastStableOffset, HighWatermark: n.HighWatermark,
+		DurableEnd: n.DurableEnd, LogEndOffset: n.EndOffset,
+		Segments: n.Segments, Bytes: n.Bytes, Appended: Counts(n.Appended), Read: Counts(n.Read),
+		Failed: failed, Damaged: n.Damaged,
+	})
 }
 
 // String is a few lines to read.
