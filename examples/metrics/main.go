@@ -112,6 +112,7 @@ func run(ctx context.Context, s settings, out io.Writer) (err error) {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 
 	// Whatever ends first ends the others.
+	interrupted := ctx
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var wg sync.WaitGroup
@@ -130,10 +131,10 @@ func run(ctx context.Context, s settings, out io.Writer) (err error) {
 	defer cancel()
 	err = server.Shutdown(soon)
 	wg.Wait()
-	if cause := context.Cause(ctx); cause != context.Canceled {
-		err = errors.Join(cause, err)
+	if interrupted.Err() != nil {
+		return err
 	}
-	return err
+	return errors.Join(context.Cause(ctx), err)
 }
 
 // produce appends the time to the partitions in turn.

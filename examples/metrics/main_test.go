@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math"
 	"net/http"
@@ -189,7 +190,7 @@ func TestCommand(t *testing.T) {
 		temp := t.TempDir()
 		t.Setenv("TMPDIR", temp)
 		t.Setenv("TMP", temp) // Windows
-		ctx, interrupt := context.WithCancel(context.Background())
+		ctx, interrupt := context.WithCancelCause(context.Background())
 		out, in := io.Pipe()
 		var errs bytes.Buffer
 		status := make(chan int)
@@ -214,7 +215,7 @@ func TestCommand(t *testing.T) {
 				break
 			}
 		}
-		interrupt()
+		interrupt(errors.New("as signal.NotifyContext has one"))
 		require.Equal(t, 0, <-status, errs.String())
 		require.Empty(t, errs.String())
 		left, err := os.ReadDir(temp)
