@@ -29,7 +29,7 @@ type Stats struct {
 
 	Maps    int // memory maps in use; without one, reading takes a system call
 	MaxMaps int // see Options
-	Files   int // open file descriptors
+	Files   int // files that are open, each of which takes a descriptor
 
 	Appended Counts
 	Read     Counts // by readers and fetches, without what they were not given

@@ -569,3 +569,40 @@ func TestRecoverEvent(t *testing.T) {
 	require.Len(t, s.corrupt, 1)
 	require.True(t, l.Stats().Damaged)
 }
+
+// TestCloseWaitsForCalls: no call is made, or goes on, after Close, whichever
+// goroutine of the log's own makes it.
+func TestCloseWaitsForCalls(t *testing.T) {
+	for name, c := range map[string]Config{
+		"timer": {Durability: Written, FlushInterval: time.Second},
+		"bytes": {Durability: Written, FlushInterval: -1, FlushBytes: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newRig(t, WriterMapped, true, c)
+				hold := make(chan struct{})
+				told := false
+				g.observe(&Observer{Sync: func(Event) { <-hold; told = true }})
+				l := g.open()
+				_, err := l.Append(context.Background(), []Record{{}}, 0)
+				require.NoError(t, err)
+				time.Sleep(time.Minute)
+				closed := make(chan struct{})
+				go func() {
+					require.NoError(t, l.Close())
+					g.env.Close()
+					close(closed)
+				}()
+				synctest.Wait()
+				select {
+				case <-closed:
+					t.Error("it did not wait")
+				default:
+				}
+				close(hold)
+				<-closed
+				require.True(t, told)
+			})
+		})
+	}
+}
