@@ -562,3 +562,36 @@ func TestBackground(t *testing.T) {
 		require.NoError(t, st.Close())
 	})
 }
+
+// TestObserverOfBrokenPartition: who is told that a partition cannot be opened may
+// try it himself. It is told once.
+func TestObserverOfBrokenPartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewMem()
+		st, err := openFS(m, nil)
+		require.NoError(t, err)
+		part(t, st, "orders", TopicConfig{})
+		require.NoError(t, st.Close())
+		require.NoError(t, m.Rename("orders-0", "elsewhere"))
+		told := 0
+		var tp *Topic
+		again := func(e *CorruptError) {
+			told++
+			require.Contains(t, e.Path, "orders-0")
+			_, err := tp.Partition(0)
+			require.ErrorIs(t, err, ErrCorrupt)
+		}
+		st, err = openFS(m, &Options{Observer: &Observer{Corrupt: again}})
+		require.NoError(t, err)
+		tp, err = st.Topic("orders")
+		require.NoError(t, err)
+		for range 3 {
+			_, err = tp.Partition(0)
+			require.ErrorIs(t, err, ErrCorrupt)
+		}
+		require.Equal(t, 1, told)
+		require.Equal(t, int64(1), st.Stats().Damages)
+		require.Zero(t, st.Stats().Open)
+		require.NoError(t, st.Close())
+	})
+}
