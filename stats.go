@@ -136,7 +136,11 @@ func (t *Topic) appendOpen(list []*Partition) []*Partition {
 
 // measure adds an open partition.
 func (s *Stats) measure(p *Partition) {
-	n := p.log.Load().Stats()
+	l := p.log.Load()
+	if l == nil {
+		return
+	}
+	n := l.Stats()
 	s.Open++
 	s.Segments += n.Segments
 	s.Bytes += n.Bytes
