@@ -20,14 +20,13 @@ import (
 // Store is an open directory of topics. All methods may be called from many
 // goroutines.
 type Store struct {
-	opts    Options
-	fsys    vfs.FS
-	logger  *slog.Logger // never nil
-	lock    io.Closer
-	env     *log.Env
-	maxMaps int
-	state   *stateFile
-	clean   bool // closed cleanly before this open
+	opts   Options
+	fsys   vfs.FS
+	logger *slog.Logger // never nil
+	lock   io.Closer
+	env    *log.Env
+	state  *stateFile
+	clean  bool // closed cleanly before this open
 
 	// meta is __metadata. It is written to, and folders of topics are made and
 	// removed, by whoever has put something into admin: a channel and not a
@@ -37,6 +36,8 @@ type Store struct {
 	found checkpoints // admin
 	// doomed are the topics whose deletion is decided and not finished; admin.
 	doomed map[string]*Topic
+
+	maxMaps int // see Stats
 
 	dirty atomic.Bool    // the checkpoint timer runs
 	ops   sync.WaitGroup // what Close waits for; added to with mu held and not closed
