@@ -71,7 +71,7 @@ func (s *Store) adopted(name string, ids []int32) *Topic {
 			}
 		}
 		if err != nil {
-			s.logger.Warn("file ignored", "file", s.fsys.Path(file), "err", err)
+			s.logger.Warn("file ignored", "path", s.fsys.Path(file), "err", err)
 		}
 	}
 	t.id = newTopicID() // of a broker that had no topic ids

@@ -187,7 +187,11 @@ func (b *Batch) corrupt(offset int64, err error) error {
 	if b.cur != nil {
 		path, pos = b.cur.Position()
 	}
-	return &CorruptError{Path: path, Position: pos, Offset: offset, Err: err}
+	e := &CorruptError{Path: path, Position: pos, Offset: offset, Err: err}
+	if b.cur != nil {
+		b.cur.Corrupt(e)
+	}
+	return e
 }
 
 // Retain keeps the batch beyond the reader's next call, and beyond the reader,

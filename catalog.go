@@ -51,18 +51,21 @@ func (s *Store) openCatalog(folders map[string][]int32) error {
 	} else if err := s.checkFolder(t, folder); err != nil {
 		return err
 	}
-	l, report, err := log.Open(s.env, folder, t.logConfig(0), s.openState(t, 0))
+	state := s.openState(t, 0)
+	state.Unobserved = true
+	l, report, err := log.Open(s.env, folder, t.logConfig(0), state)
 	if err != nil {
-		return fmt.Errorf("leat: open %s: %w", folder, err)
+		return fmt.Errorf("leat: open %s: %w", folder, s.env.Corrupt(err))
 	}
 	s.meta = l
-	s.report(folder, report)
 	if damage := l.Damage(); damage != nil {
-		return damage // without knowing the topics, nothing can be relied on
+		return s.env.Corrupt(damage) // without knowing the topics, nothing can be relied on
 	}
+	s.report(folder, report)
+	l.Recovered()
 	records, adopted, err := s.replay()
 	if err != nil {
-		return err
+		return s.env.Corrupt(err)
 	}
 	if !adopted {
 		if err := s.adopt(records, folders); err != nil {
@@ -236,7 +239,7 @@ func (s *Store) reconcile(folders map[string][]int32) {
 			if t != nil && t.has(id) {
 				keys[lineKey(t.id, id)] = true
 			} else if name != metadataTopic {
-				s.logger.Warn("left alone: folder of no topic", "folder", s.fsys.Path(folderName(name, id)))
+				s.logger.Warn("left alone: folder of no topic", "path", s.fsys.Path(folderName(name, id)))
 			}
 		}
 	}

@@ -137,7 +137,7 @@ func (s *Store) readCheckpoints() {
 			*f.into, err = log.ParseOffsetCheckpoint(b)
 		}
 		if err != nil {
-			s.logger.Warn("checkpoint ignored", "file", s.fsys.Path(f.name), "err", err)
+			s.logger.Warn("checkpoint ignored", "path", s.fsys.Path(f.name), "err", err)
 		}
 		if *f.into == nil {
 			*f.into = offsets{}
@@ -203,6 +203,7 @@ func (s *Store) armCheckpoint() {
 		}
 		if s.env.Settle() || err != nil {
 			s.armCheckpoint()
+			s.background(fmt.Errorf("leat: checkpoint not written: %w", err))
 		}
 	})
 }
@@ -212,7 +213,7 @@ func (s *Store) armCheckpoint() {
 func (s *Store) readProperties() error {
 	b, err := readSmall(s.fsys, propertiesName)
 	if err != nil {
-		s.logger.Warn("file ignored", "file", s.fsys.Path(propertiesName), "err", err)
+		s.logger.Warn("file ignored", "path", s.fsys.Path(propertiesName), "err", err)
 		return nil
 	}
 	if b == nil {

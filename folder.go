@@ -36,7 +36,7 @@ func (s *Store) checkFolder(t *Topic, folder string) error {
 	}
 	switch id, err := parsePartitionMetadata(b); {
 	case err != nil:
-		s.logger.Warn("file made again", "file", s.fsys.Path(name), "err", err)
+		s.logger.Warn("file made again", "path", s.fsys.Path(name), "err", err)
 		return log.WriteFile(s.fsys, name, formatPartitionMetadata(t.id))
 	case id != t.id:
 		return &CorruptError{Path: s.fsys.Path(name), Offset: -1,
@@ -45,12 +45,8 @@ func (s *Store) checkFolder(t *Topic, folder string) error {
 	return nil
 }
 
-// report names in the log what a recovery did.
+// report names in the log what a recovery did. What it cut off has been named.
 func (s *Store) report(folder string, r *log.Report) {
-	for _, c := range r.Cuts {
-		s.logger.Warn("cut off", "path", c.Path, "position", c.Position, "bytes", c.Bytes,
-			"offset", c.Offset, "kept in", c.Quarantine, "reason", c.Reason)
-	}
 	if r.Damage != nil {
 		s.logger.Error("damaged: appends are refused", "partition", folder, "err", r.Damage)
 	}

@@ -21,6 +21,7 @@ type Options struct {
 	Writer   Writer        // how segments are written; 0: WriterAuto
 	MaxMaps  int           // memory maps in use at once; 0: half of the system's limit
 	Logger   *slog.Logger  // nil: silent
+	Observer *Observer     // is told what the store does; nil: nobody. It must not change any more
 }
 
 // Writer is how the active segment of a partition is written. The bytes are the
@@ -130,7 +131,9 @@ func (s *Store) open() (err error) {
 	if maxMaps == 0 {
 		maxMaps = vfs.MaxMaps()
 	}
-	s.env = log.NewEnv(log.EnvOptions{FS: s.fsys, Logger: s.logger, MaxMaps: maxMaps, Writer: log.Writer(s.opts.Writer)})
+	s.maxMaps = maxMaps
+	s.env = log.NewEnv(log.EnvOptions{FS: s.fsys, Logger: s.logger, MaxMaps: maxMaps, Writer: log.Writer(s.opts.Writer),
+		Observer: s.opts.Observer.forLog()})
 	folders, err := s.scan()
 	if err != nil {
 		return err
@@ -193,7 +196,7 @@ func (s *Store) scan() (map[string][]int32, error) {
 			folders[topic] = append(folders[topic], id)
 		case e.IsDir() && isDeletedFolder(e.Name):
 			if err := log.RemoveFolder(s.env, e.Name); err != nil {
-				s.logger.Warn("folder not deleted", "folder", s.fsys.Path(e.Name), "err", err)
+				s.logger.Warn("folder not deleted", "path", s.fsys.Path(e.Name), "err", err)
 			}
 		case !known[strings.TrimSuffix(e.Name, ".tmp")] || e.IsDir():
 			s.logger.Info("left alone: not of a store", "path", s.fsys.Path(e.Name))

@@ -176,7 +176,7 @@ func (p *Partition) OffsetForMaxTimestamp() (int64, time.Time, error) {
 // after a crash would, from what is on the disk. Other partitions are not
 // touched. Open readers go on where they were, or get an *OffsetError if that is
 // no longer there. A partition that has not failed is left as it is.
-func (p *Partition) Reopen(ctx context.Context) error {
+func (p *Partition) Reopen(ctx context.Context) (err error) {
 	if err := p.topic.store.enter(); err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (p *Partition) Reopen(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-p.opening }()
+	defer p.opened(&err)
 	if p.topic.deleted.Load() {
 		return unknownTopic(p.topic.name)
 	}
@@ -199,12 +199,12 @@ func (p *Partition) Reopen(ctx context.Context) error {
 		return nil
 	}
 	old.Abandon()
-	_, err := p.openLocked(true)
+	_, err = p.openLocked(true)
 	return err
 }
 
 // use is the partition's log, opened if it is not.
-func (p *Partition) use() (*log.Log, error) {
+func (p *Partition) use() (l *log.Log, err error) {
 	if l := p.log.Load(); l != nil {
 		return l, nil
 	}
@@ -213,7 +213,7 @@ func (p *Partition) use() (*log.Log, error) {
 	}
 	defer p.topic.store.leave()
 	p.opening <- struct{}{}
-	defer func() { <-p.opening }()
+	defer p.opened(&err)
 	if l := p.log.Load(); l != nil {
 		return l, nil
 	}
@@ -251,6 +251,16 @@ func (p *Partition) openLocked(again bool) (*log.Log, error) {
 	p.log.Store(l)
 	s.touch()
 	return l, nil
+}
+
+// opened empties the channel that openLocked's caller has filled, and then tells
+// of the open: whoever is told may use the partition.
+func (p *Partition) opened(err *error) {
+	<-p.opening
+	if l := p.log.Load(); l != nil {
+		l.Recovered()
+	}
+	_ = p.topic.store.env.Corrupt(*err) // which the caller gets
 }
 
 // fail makes of an error of the log what the caller is told. A log is closed

@@ -29,6 +29,8 @@ type Reader struct {
 	epoch  int32 // leader epoch of the last batch, -1 before
 
 	batch   *Batch // the last one given
+	count   log.ReadCount
+	waited  bool // for the batch to be given next
 	aborted abortedTxns
 	moves   int // counts SeekTo, for a loop that it happens in
 	closed  bool
@@ -63,6 +65,7 @@ func (p *Partition) Reader(o ReaderOptions) (*Reader, error) {
 	}
 	r.asked = r.offset
 	r.cur = l.NewCursor(r.offset)
+	r.count = l.NewReadCount()
 	r.batch = r.newBatch()
 	return r, nil
 }
@@ -86,12 +89,14 @@ func (r *Reader) Next(ctx context.Context) (*Batch, error) {
 	if r.closed {
 		return nil, ErrClosed
 	}
+	begin := r.count.Begin()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		if r.offset >= r.until {
 			r.batch.Release()
+			r.count.Publish()
 			return nil, io.EOF
 		}
 		if r.cur.Offset() != r.offset {
@@ -105,6 +110,11 @@ func (r *Reader) Next(ctx context.Context) (*Batch, error) {
 		if err == nil {
 			var ok bool
 			if ok, err = r.take(raw); ok {
+				if r.waited {
+					r.waited, begin = false, 0
+					r.count.Waited(raw.MaxTimestamp())
+				}
+				r.count.Batch(begin, int(raw.RecordCount()), len(raw))
 				return r.batch, nil
 			}
 		} else if err == log.ErrWait {
@@ -160,7 +170,10 @@ func (r *Reader) more(ctx context.Context) error {
 		r.offset = r.until // nothing below it is left
 		return nil
 	}
+	r.count.Publish()
+	r.waited = true
 	if err := r.log.Wait(ctx, r.wait, max(r.offset, r.limit), r.committed); err != nil {
+		r.waited = false
 		return err
 	}
 	r.limit = r.log.Visible(r.committed)
@@ -186,6 +199,8 @@ func (r *Reader) recover(ctx context.Context, err error) error {
 	}
 	r.batch.Release()
 	r.cur.Close()
+	r.count.Publish()
+	r.count = l.NewReadCount()
 	r.log, r.cur, r.wait = l, l.NewCursor(r.offset), log.NewWaiter()
 	r.limit, r.aborted = l.Visible(r.committed), abortedTxns{}
 	// What was read may not have survived: then the epoch that it was written in
@@ -265,6 +280,7 @@ func (r *Reader) Offset() int64 { return r.offset }
 func (r *Reader) Close() error {
 	if !r.closed {
 		r.closed = true
+		r.count.Publish()
 		r.batch.Release()
 		r.cur.Close()
 	}

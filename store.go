@@ -37,6 +37,8 @@ type Store struct {
 	// doomed are the topics whose deletion is decided and not finished; admin.
 	doomed map[string]*Topic
 
+	maxMaps int // see Stats
+
 	dirty atomic.Bool    // the checkpoint timer runs
 	ops   sync.WaitGroup // what Close waits for; added to with mu held and not closed
 

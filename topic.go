@@ -105,6 +105,18 @@ func (t *Topic) has(id int32) bool {
 	return id >= 0 && id < t.config.Partitions && (t.present == nil || t.present.has(id))
 }
 
+// count is how many partitions there are.
+func (t *Topic) count() int {
+	if t.present == nil {
+		return int(t.config.Partitions)
+	}
+	n := 0
+	for _, r := range t.present {
+		n += int(r[1]-r[0]) + 1
+	}
+	return n
+}
+
 func (t *Topic) ids() iter.Seq[int32] {
 	if t.present != nil {
 		return t.present.all()

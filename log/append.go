@@ -22,9 +22,10 @@ type request struct {
 	synced  bool     // done is told when the records are durable, not before
 	next    *request // in pending
 
-	state atomic.Int32 // requestWaiting, then claimed or cancelled, once
-	base  int64
-	wait  syncWaiter // how the caller is told
+	state  atomic.Int32 // requestWaiting, then claimed or cancelled, once
+	base   int64
+	stored stored     // what the caller is to tell of
+	wait   syncWaiter // how the caller is told
 }
 
 const (
@@ -65,28 +66,45 @@ func (l *Log) Append(ctx context.Context, records []Record, d Durability) (int64
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	var base int64
+	var (
+		base int64
+		w    watch
+		s    stored
+	)
+	if d == Synced || l.obs.Append != nil {
+		w = l.obs.watch()
+	}
 	switch {
 	case l.cfg().Compression != compress.None:
-		base, err = l.appendCompressed(records, f, d)
+		if d != Synced && w.begin == 0 && rarely() {
+			w = l.obs.sampled()
+		}
+		base, s, err = l.appendCompressed(records, f, d)
 	case d == Synced && l.sync.busy.Load():
 		// The records cannot be durable before the sync under way has ended, and
 		// the next one: what gathers until then becomes one batch.
-		return l.appendHanded(ctx, records, f, d)
+		return l.appendHanded(ctx, records, f, d, w)
 	case l.writing.TryLock():
+		if l.w.turn++; l.w.turn%sampleEvery == 0 && w.begin == 0 {
+			w = l.obs.sampled()
+		}
 		groups := [1][]Record{records}
 		base, err = l.appendLocked(groups[:], len(records), f, d)
+		if w.begin != 0 || l.w.reports != nil {
+			s = l.takeStored(base, len(records), err)
+		}
 		l.unlock()
 	default:
-		return l.appendHanded(ctx, records, f, d)
+		return l.appendHanded(ctx, records, f, d, w)
+	}
+	if err == nil && d == Synced {
+		err = l.waitDurable(ctx, base+int64(len(records)))
+	}
+	if w.begin != 0 || s.reports != nil {
+		l.appended(w, s, err)
 	}
 	if err != nil {
 		return 0, err
-	}
-	if d == Synced {
-		if err := l.waitDurable(ctx, base+int64(len(records))); err != nil {
-			return 0, err
-		}
 	}
 	return base, nil
 }
@@ -168,7 +186,15 @@ func (l *Log) tooLarge(n int64) error {
 
 // appendHanded hands the records over to whoever is appending or syncing, or
 // becomes that one, and waits until d holds for them.
-func (l *Log) appendHanded(ctx context.Context, records []Record, f facts, d Durability) (int64, error) {
+func (l *Log) appendHanded(ctx context.Context, records []Record, f facts, d Durability, w watch) (int64, error) {
+	if err := l.refusing(); err != nil {
+		// Also because the holder of the lock may be who is calling: from a handler
+		// that is told that the log has failed.
+		return 0, err
+	}
+	if w.begin == 0 && rarely() {
+		w = l.obs.sampled()
+	}
 	r, ok := l.env.requests.Get().(*request)
 	if !ok {
 		r = &request{wait: syncWaiter{done: make(chan error, 1)}}
@@ -199,15 +225,18 @@ func (l *Log) appendHanded(ctx context.Context, records []Record, f facts, d Dur
 				return 0, ctx.Err() // nobody will touch the records; r is left to the holder
 			}
 			// Claimed: the records are in use until they are encoded.
-			return l.leave(ctx, r)
+			return l.leave(ctx, r, w)
 		}
 	}
-	base := r.base
+	base, s, synced := r.base, r.stored, r.wait.report
+	r.stored, r.wait.report = stored{}, nil
 	clear(r.records)
 	if cap(r.records) > 1024 {
 		r.records = nil
 	}
 	l.env.requests.Put(r)
+	l.tellSync(synced)
+	l.appended(w, s, err)
 	if err != nil {
 		return 0, err
 	}
@@ -216,18 +245,21 @@ func (l *Log) appendHanded(ctx context.Context, records []Record, f facts, d Dur
 
 // leave gives up waiting for a request that has been claimed, once its records
 // have been encoded. r is left to the collector: the sync may tell it yet.
-func (l *Log) leave(ctx context.Context, r *request) (int64, error) {
+func (l *Log) leave(ctx context.Context, r *request, w watch) (int64, error) {
 	l.writing.Lock() // whoever claimed it holds the lock until it is done
 	l.unlock()
+	var err error
 	select {
-	case err := <-r.wait.done:
-		if err != nil {
-			return 0, err
-		}
-		return r.base, nil
+	case err = <-r.wait.done:
 	default:
-		return 0, ctx.Err()
+		err = ctx.Err()
 	}
+	l.tellSync(l.sync.leave(&r.wait))
+	l.appended(w, r.stored, err)
+	if err != nil {
+		return 0, err
+	}
+	return r.base, nil
 }
 
 // combineRounds is how often a caller appends for others before it goes its own
@@ -245,7 +277,11 @@ func (l *Log) unlock() {
 			l.combine()
 			continue
 		}
+		rs := l.takeReports() // of who rolled without an append
 		l.writing.Unlock()
+		if rs != nil {
+			l.env.Go(func() { tellAll(rs) }) // the caller may hold anything
+		}
 		if l.pending.Load() == nil || !l.writing.TryLock() {
 			return
 		}
@@ -292,6 +328,7 @@ func (l *Log) combine() {
 		}
 		if len(groups) > 0 {
 			base, err := l.appendLocked(records, count, f, durability)
+			groups[0].stored = l.takeStored(base, count, err)
 			synced := 0
 			for _, r := range groups {
 				r.base = base
@@ -351,6 +388,7 @@ func (l *Log) appendError(err error) error {
 
 // publish makes what was committed visible and starts what follows from it.
 func (l *Log) publish(seg *segment.Segment, end int64, n int, d Durability) {
+	l.count(end-l.end.Load(), n)
 	// The mark goes first: a sync that looks at end must not store a durable mark
 	// above it.
 	l.marks.store(markPublished, end) // of Written topics the high watermark, too

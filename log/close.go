@@ -53,6 +53,7 @@ func (l *Log) shut() (was error, first bool) {
 		l.flush.Stop()
 	}
 	l.env.awake.remove(l)
+	l.publishCounts()
 	l.unlock() // pending appends are refused
 	l.tail.wakeAll()
 	l.ahead.close()

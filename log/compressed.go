@@ -14,9 +14,9 @@ import (
 // appendCompressed makes the whole batch before it asks for the lock: neither
 // the CRC nor the compressed records depend on the offset and the leader epoch,
 // which are patched in. Other appends go on meanwhile.
-func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, error) {
+func (l *Log) appendCompressed(records []Record, f facts, d Durability) (base int64, s stored, err error) {
 	if err := l.refusing(); err != nil {
-		return 0, err
+		return 0, s, err
 	}
 	h := newHeader()
 	now := l.stamp(&h, &f, new(clock))
@@ -34,14 +34,14 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 	*packed = append((*packed)[:0], b[:codec.HeaderSize]...)
 	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], l.cfg().Compression)
 	if errors.Is(err, compress.ErrClosed) {
-		return 0, ErrClosed // with its store, since the look above
+		return 0, s, ErrClosed // with its store, since the look above
 	}
 	if err != nil {
-		return 0, fmt.Errorf("compress: %w", err)
+		return 0, s, fmt.Errorf("compress: %w", err)
 	}
 	*packed = out
 	if len(out) > int(l.cfg().MaxBatchBytes) {
-		return 0, l.tooLarge(int64(len(out)))
+		return 0, s, l.tooLarge(int64(len(out)))
 	}
 	h.Attributes |= uint16(l.cfg().Compression)
 	h.Put(out)
@@ -49,7 +49,8 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 
 	l.writing.Lock()
 	defer l.unlock()
-	return l.appendEncoded(out, len(records), h.MaxTimestamp, d)
+	base, err = l.appendEncoded(out, len(records), h.MaxTimestamp, d)
+	return base, l.takeStored(base, len(records), err), err
 }
 
 // appendEncoded appends one whole batch, with its base offset and leader epoch

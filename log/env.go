@@ -27,6 +27,8 @@ type EnvOptions struct {
 	// MaxAwake is how many logs may be open for appending at once; 0: a quarter of
 	// the descriptors that the process may have.
 	MaxAwake int
+	// Observer is told what the logs do; nil: nobody.
+	Observer *Observer
 }
 
 // Env is what a store lends its logs: files, coders, the budget of maps, and
@@ -46,6 +48,11 @@ type Env struct {
 	waiters  sync.Pool // of *syncWaiter
 	road     road
 	awake    awake
+
+	observed *observed
+	// unobserved is for the store's own topics: nobody is told what they do, but for
+	// what is wrong with them.
+	unobserved *observed
 }
 
 // NewEnv returns the environment of one store.
@@ -55,6 +62,8 @@ func NewEnv(o EnvOptions) *Env {
 		logger: o.Logger,
 		coders: compress.New(),
 		maps:   segment.NewMaps(o.MaxMaps),
+
+		observed: newObserved(o.Observer), unobserved: newObserved(nil),
 	}
 	if e.logger == nil {
 		e.logger = slog.New(slog.DiscardHandler)

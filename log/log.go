@@ -14,6 +14,7 @@ import (
 // Log is one partition. All methods may be called from many goroutines.
 type Log struct {
 	env    *Env
+	obs    *observed
 	dir    string
 	config atomic.Pointer[Config] // never changed, replaced whole; see cfg
 	scfg   segment.Config         // of segments made from now on; guarded by writing
@@ -51,6 +52,11 @@ type Log struct {
 		epoch    int32
 		clock    clock
 		rolled   time.Time // when the active segment was made, for batches without time
+
+		turn      uint32   // counts uncontended appends, of which some are measured
+		last      int      // bytes of the last batch
+		uncounted Counts   // appended, and not in the counters yet
+		reports   []report // to be made when the lock is free
 	}
 	flush *time.Timer // of Written data, made when first needed
 
@@ -58,6 +64,8 @@ type Log struct {
 	syncs atomic.Int64
 	tail  tail
 	ahead ahead
+
+	appends, reads counters
 
 	// state is guarded by stateMu.
 	stateMu   sync.Mutex
@@ -76,7 +84,8 @@ type Log struct {
 	// opened are the segments as they were opened after a clean close, nil once
 	// something was appended; see untouched. Guarded by writing.
 	opened *list
-	turn   *turn // among those that are awake, nil at rest; guarded by Env.awake
+	turn   *turn                  // among those that are awake, nil at rest; guarded by Env.awake
+	report atomic.Pointer[Report] // of a recovery, until it is told
 	// denseFrom is the offset from which on none may be missing; noOffset when
 	// it cannot be told.
 	denseFrom atomic.Int64
@@ -121,6 +130,7 @@ func (l *Log) fail(cause error) error {
 	r := &refusal{fmt.Errorf("%w: %s: %w", ErrFailed, l.name(), spaceError(cause))}
 	if l.refuse.CompareAndSwap(nil, r) {
 		l.env.logger.Error("partition failed", "partition", l.name(), "err", cause)
+		l.background(r.err)
 		l.sync.wake(r.err)
 		l.tail.wakeAll()
 	}

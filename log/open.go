@@ -26,6 +26,7 @@ type OpenState struct {
 	MarksValid bool // the marks are this partition's, and nobody else wrote since
 	Adopted    bool // it was written by others: offsets may be missing
 	New        bool // the folder has just been made
+	Unobserved bool // it is not counted, and no Observer told but of recovery and failures
 }
 
 // Report says what an open found and did.
@@ -41,6 +42,7 @@ type Report struct {
 	EndOffset       int64
 	Damage          *segment.CorruptError
 	Shortened       bool // offsets that may have been read are gone: a new leader epoch began
+	Duration        time.Duration
 }
 
 // Cut is one place where a torn tail was cut off.
@@ -52,6 +54,12 @@ type Cut struct {
 	Quarantine string // file that keeps them; empty when there were only zeros
 	Reason     error
 }
+
+// Error is String: a cut is why offsets are gone that may have been read.
+func (c Cut) Error() string { return c.String() }
+
+// Unwrap gives the reason.
+func (c Cut) Unwrap() error { return c.Reason }
 
 // String is one line of a report.
 func (c Cut) String() string {
@@ -91,6 +99,13 @@ func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 			Mapped: env.mapped, Synced: c.Durability == Synced,
 		},
 	}
+	l.obs = env.observed
+	if st.Unobserved {
+		l.obs = env.unobserved
+	}
+	// Logs that get few appends each are measured in turn, not all at once.
+	l.w.turn = l.obs.opened.Add(1) * 41
+	begin := l.obs.now()
 	l.config.Store(&c)
 	l.unstable.Store(noOffset)
 	o := &opening{l: l, st: st, r: new(Report)}
@@ -99,6 +114,11 @@ func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 			_ = s.Close() // nothing was written through them
 		}
 		return nil, nil, err
+	}
+	o.r.Duration = l.obs.now() - begin
+	if !o.r.Clean {
+		l.obs.recoveries.Add(1)
+		l.report.Store(o.r)
 	}
 	return l, o.r, nil
 }

@@ -87,19 +87,22 @@ func (c *Cursor) Next(limit int64) (b codec.Batch, err error) {
 	for {
 		if c.seg == nil {
 			if err := c.locate(); err != nil {
-				return nil, err
+				return nil, l.Corrupt(err)
 			}
 		} else if c.pos >= c.seg.Size() {
 			if err := c.step(); err != nil {
-				return nil, err
+				return nil, l.Corrupt(err)
 			}
 		}
 		b, err = c.read(limit)
 		if err == nil {
 			return b, nil
 		}
+		if err == ErrWait {
+			return nil, err
+		}
 		if err != io.EOF {
-			return nil, c.faulty(err)
+			return nil, l.Corrupt(c.faulty(err))
 		}
 	}
 }

@@ -160,7 +160,6 @@ func (o *opening) settleDamage(done []scanned) {
 		_, _, x := s.scan.Indexes()
 		l.keepTxns(newList(o.segs), s.seg.Base(), x)
 	}
-	l.env.logger.Error("damage below the durable mark: appends are refused", "partition", l.name(), "err", l.damage)
 }
 
 // scanFrom is the index of the first segment to scan: the one of the mark, or an
@@ -356,8 +355,10 @@ func (o *opening) cut(c Cut) {
 	}
 	o.r.Cuts = append(o.r.Cuts, c)
 	o.r.BytesCut += c.Bytes
+	o.l.obs.cuts.Add(1)
+	o.l.obs.bytesCut.Add(c.Bytes)
 	o.l.env.logger.Warn("torn tail cut off", "partition", o.l.name(), "path", c.Path, "position", c.Position,
-		"offset", c.Offset, "bytes", c.Bytes, "quarantine", c.Quarantine, "reason", c.Reason)
+		"offset", c.Offset, "bytes", c.Bytes, "quarantine", c.Quarantine, "err", c.Reason)
 }
 
 // setAside renames a whole segment that lies behind a torn tail. Its index files

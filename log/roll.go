@@ -60,7 +60,7 @@ func (l *Log) mustRoll(seg *segment.Segment, last, n, latest int64) bool {
 // the background: readers and the next append find everything in place. When the
 // next cannot be made, for want of space or descriptors, nothing has changed, and
 // the next append tries again.
-func (l *Log) roll(base int64) error {
+func (l *Log) roll(base int64) (err error) {
 	old := l.w.active
 	if old.Base() == base {
 		return l.replaceEmpty(old)
@@ -69,6 +69,8 @@ func (l *Log) roll(base int64) error {
 		return err
 	}
 	l.seals.waitBacklog()
+	begin := l.obs.now()
+	defer func() { l.rolled(old, base, begin, err) }()
 	next, err := l.nextSegment(base)
 	if err != nil {
 		return spaceError(err)

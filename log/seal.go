@@ -114,7 +114,8 @@ func (s *sealer) run(l *Log) {
 				l.fail(err)
 				return
 			}
-			l.env.logger.Warn("segment not sealed yet", "path", j.seg.Path(), "err", err)
+			l.env.logger.Warn("segment not sealed yet", "partition", l.name(), "path", j.seg.Path(), "err", err)
+			l.background(err)
 			return
 		}
 		s.Lock()

@@ -29,6 +29,11 @@ type syncer struct {
 type syncWaiter struct {
 	offset int64
 	done   chan error
+
+	// report is the sync that this waiter is to tell of, unless it has left.
+	// Guarded by the syncer until done is told.
+	report *Event
+	left   bool
 }
 
 // Sync waits until all that was appended before it is on stable storage.
@@ -75,18 +80,30 @@ func (l *Log) waitDurable(ctx context.Context, offset int64) error {
 	s.waiters = append(s.waiters, w)
 	s.Unlock()
 
+	var err error
 	if ctx.Done() == nil {
-		err := <-w.done
-		l.env.waiters.Put(w)
-		return err
+		err = <-w.done
+	} else {
+		select {
+		case err = <-w.done:
+		case <-ctx.Done():
+			l.tellSync(s.leave(w))
+			return ctx.Err() // w is left to the sync, and to the collector
+		}
 	}
-	select {
-	case err := <-w.done:
-		l.env.waiters.Put(w)
-		return err
-	case <-ctx.Done():
-		return ctx.Err() // w is left to the sync, and to the collector
-	}
+	report := w.report
+	w.report = nil
+	l.env.waiters.Put(w)
+	l.tellSync(report)
+	return err
+}
+
+// leave ends the wait of w, and returns what it was given to tell.
+func (s *syncer) leave(w *syncWaiter) *Event {
+	s.Lock()
+	defer s.Unlock()
+	w.left = true
+	return w.report
 }
 
 // addWaiters makes requests that were appended wait for the next sync, and sees
@@ -124,8 +141,10 @@ func (l *Log) addWaiters(rs []*request) {
 // when others wait. background says that the caller is that goroutine: then it
 // returns with busy still set, unless nobody waits.
 func (l *Log) syncOnce(background bool) error {
+	begin, was := l.obs.now(), l.durable.Load()
 	target := l.end.Load()
 	err := l.syncData()
+	report := l.synced(begin, was, target, err)
 	s := &l.sync
 	if err != nil {
 		err = l.fail(err)
@@ -134,6 +153,7 @@ func (l *Log) syncOnce(background bool) error {
 		l.becomeIdle()
 		s.Unlock()
 		l.appendPending()
+		l.tellSync(report)
 		return err
 	}
 	l.advance(target)
@@ -155,6 +175,10 @@ func (l *Log) syncOnce(background bool) error {
 	if !more {
 		l.becomeIdle()
 	}
+	if more && background && report != nil {
+		// The caller goes on syncing, and what is told may wait for that.
+		report = l.handReport(wake, report)
+	}
 	s.Unlock()
 	if more && !background {
 		l.env.Go(l.syncLoop)
@@ -169,9 +193,23 @@ func (l *Log) syncOnce(background bool) error {
 	if !more {
 		l.appendPending() // handed over before the syncer was seen to be idle
 	}
+	l.tellSync(report)
 	if background && !more {
 		return errIdle
 	}
+	return nil
+}
+
+// handReport gives one of the waiters the report of a sync to tell, or a goroutine
+// if all have left. The syncer is locked.
+func (l *Log) handReport(woken []*syncWaiter, e *Event) *Event {
+	for _, w := range woken {
+		if !w.left {
+			w.report = e
+			return nil
+		}
+	}
+	l.env.Go(func() { l.tellSync(e) })
 	return nil
 }
 
@@ -323,10 +361,12 @@ func (l *Log) flushTimer() {
 	closed := l.closed.Load()
 	if !closed {
 		l.seals.start(l)
+		l.work.Add(1) // an Observer may be told of the sync
 	}
 	l.unlock()
 	if !closed {
 		l.flushNow()
+		l.work.Done()
 	}
 }
 

@@ -504,3 +504,31 @@ func (c *caller) call(a []string) (string, error) {
 
 // dots shows zero bytes as dots.
 func dots(b []byte) string { return string(bytes.ReplaceAll(b, []byte{0}, []byte("."))) }
+
+// TestOpenFiles: every form counts the files that are open, each once however
+// often it is closed.
+func TestOpenFiles(t *testing.T) {
+	dir, err := OS(t.TempDir(), Options{})
+	require.NoError(t, err)
+	for name, fsys := range map[string]FS{"os": dir, "memory": NewMem(), "crash": NewCrashMem()} {
+		t.Run(name, func(t *testing.T) {
+			require.Zero(t, fsys.OpenFiles())
+			f, err := fsys.Create("a")
+			require.NoError(t, err)
+			g, err := fsys.Open("a", ReadOnly)
+			require.NoError(t, err)
+			_, err = fsys.Open("b", ReadOnly)
+			require.Error(t, err)
+			_, err = fsys.Create("a")
+			require.Error(t, err)
+			require.Equal(t, 2, fsys.OpenFiles())
+			require.NoError(t, fsys.Remove("a"))
+			require.NoError(t, f.Close())
+			require.Error(t, f.Close())
+			require.Equal(t, 1, fsys.OpenFiles())
+			require.NoError(t, g.Close())
+			require.Zero(t, fsys.OpenFiles())
+			require.NoError(t, fsys.Close())
+		})
+	}
+}

@@ -20,6 +20,7 @@ type Mem struct {
 	mapped  atomic.Bool
 	hook    atomic.Pointer[Hook]
 	limit   atomic.Int64
+	files   atomic.Int64 // that are open
 
 	// cut is held shared while file contents change or become durable, and
 	// alone while a clone is cut out of the tree. Otherwise the clone could
@@ -129,6 +130,8 @@ func (m *Mem) Path(name string) string {
 func (m *Mem) Mapped() bool { return m.mapped.Load() }
 func (m *Mem) Close() error { return nil }
 
+func (m *Mem) OpenFiles() int { return int(m.files.Load()) }
+
 // lookup walks to name.
 func (m *Mem) lookup(name string) (*inode, error) {
 	if !valid(name) {
@@ -181,6 +184,7 @@ func (m *Mem) Create(name string) (f File, err error) {
 	if err != nil {
 		return nil, err
 	}
+	m.files.Add(1)
 	return f, nil
 }
 
@@ -201,6 +205,7 @@ func (m *Mem) Open(name string, mode Mode) (f File, err error) {
 	if err != nil {
 		return nil, err
 	}
+	m.files.Add(1)
 	return f, nil
 }
 

@@ -273,6 +273,7 @@ func (f *memFile) Close() error {
 		if f.closed.Swap(true) {
 			return fs.ErrClosed
 		}
+		f.m.files.Add(-1)
 		return nil
 	})
 }

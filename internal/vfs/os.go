@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -80,6 +81,8 @@ func (o *osFS) Path(name string) string {
 
 func (o *osFS) Mapped() bool { return o.mapped }
 
+func (o *osFS) OpenFiles() int { return int(o.files.Load()) }
+
 // bad is the error for a name that may not be used.
 func (o *osFS) bad(op, name string) error {
 	// Not Path: joining would make a harmless looking path of "../x".
@@ -92,15 +95,17 @@ type osFile struct {
 	rc       syscall.RawConn
 	path     string
 	readOnly bool
+	files    *atomic.Int64 // of its tree
 }
 
-func newOSFile(f *os.File, path string, readOnly bool) (File, error) {
+func (o *osFS) newFile(f *os.File, path string, readOnly bool) (File, error) {
 	rc, err := f.SyscallConn()
 	if err != nil {
 		f.Close()
 		return nil, pathError("open", path, err)
 	}
-	return &osFile{f: f, rc: rc, path: path, readOnly: readOnly}, nil
+	o.files.Add(1)
+	return &osFile{f: f, rc: rc, path: path, readOnly: readOnly, files: &o.files}, nil
 }
 
 // control runs a system call that package os does not offer. Through the
@@ -217,5 +222,9 @@ func (f *osFile) writeZeros(off, n int64) error {
 func (f *osFile) Sync() error { return f.sync() }
 
 func (f *osFile) Close() error {
-	return pathError("close", f.path, f.f.Close())
+	err := f.f.Close()
+	if !errors.Is(err, fs.ErrClosed) { // after any other error it is closed all the same
+		f.files.Add(-1)
+	}
+	return pathError("close", f.path, err)
 }

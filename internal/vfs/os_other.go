@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync/atomic"
 )
 
 // osFS stands on os.Root, which keeps every name inside the root. os.Root does
@@ -20,6 +21,7 @@ type osFS struct {
 	o      Options
 	mapped bool
 	root   *os.Root
+	files  atomic.Int64 // that are open
 }
 
 func openRoot(dir string, o Options) (FS, error) {
@@ -65,7 +67,7 @@ func (o *osFS) Create(name string) (File, error) {
 	if err != nil {
 		return nil, pathError("create", o.Path(name), err)
 	}
-	return newOSFile(f, o.Path(name), false)
+	return o.newFile(f, o.Path(name), false)
 }
 
 func (o *osFS) Open(name string, m Mode) (File, error) {
@@ -77,7 +79,7 @@ func (o *osFS) Open(name string, m Mode) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newOSFile(f, o.Path(name), m == ReadOnly)
+	return o.newFile(f, o.Path(name), m == ReadOnly)
 }
 
 func (o *osFS) open(op, name string, flags int) (*os.File, error) {

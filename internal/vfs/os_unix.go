@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ type osFS struct {
 	o      Options
 	mapped bool
 	root   *os.File
+	files  atomic.Int64 // that are open
 	rc     syscall.RawConn
 }
 
@@ -142,7 +144,7 @@ func (o *osFS) open(op, name string, flags int) (File, error) {
 	}); err != nil {
 		return nil, err
 	}
-	return newOSFile(f, full, flags&unix.O_RDWR == 0)
+	return o.newFile(f, full, flags&unix.O_RDWR == 0)
 }
 
 func (o *osFS) Mkdir(name string) error {

@@ -82,6 +82,9 @@ type FS interface {
 	// shows in Allocate and not as SIGBUS. When false, write with WriteAt.
 	Mapped() bool
 
+	// OpenFiles is how many files are open.
+	OpenFiles() int
+
 	// Close lets go of what the tree itself holds. Files stay open.
 	Close() error
 }
