@@ -438,7 +438,7 @@ func TestFetchWhileWritten(t *testing.T) {
 						return
 					}
 					offset = f.Next
-					if r.IntN(50) == 0 {
+					if r.IntN(50) == 0 || offset == total { // the last one always
 						mu.Lock()
 						held = append(held, f)
 						mu.Unlock()
