@@ -34,6 +34,7 @@ func TestFetchedCut(t *testing.T) {
 			b, _ := io.ReadAll(from)
 			got <- b
 		}()
+		require.False(t, f.Mapped() && !mapped)
 		n, err := f.WriteTo(to)
 		requireCutAt(t, err, path, 10_000)
 		require.EqualValues(t, 10_000, n)
@@ -43,8 +44,7 @@ func TestFetchedCut(t *testing.T) {
 		var buf bytes.Buffer
 		_, err = f.WriteTo(&buf)
 		requireCut(t, err, path)
-		require.Equal(t, mapped, f.Mapped())
-		if !mapped {
+		if !f.Mapped() { // a 32-bit system and the race detector have no maps either
 			require.Nil(t, f.Bytes())
 			requireCut(t, f.Err(), path)
 		}

@@ -116,10 +116,10 @@ func TestSendFileErrors(t *testing.T) {
 	// What was counted has been sent: the rest can follow.
 	require.NoError(t, to.SetWriteDeadline(time.Time{}))
 	got := make(chan []byte, 1)
-	go func() {
+	go func(from net.Conn) {
 		b, _ := io.ReadAll(from)
 		got <- b
-	}()
+	}(from)
 	m, err := vfs.SendFile(to, f, n, size-n)
 	require.NoError(t, err)
 	require.EqualValues(t, size, n+m)
@@ -130,11 +130,11 @@ func TestSendFileErrors(t *testing.T) {
 	require.NotErrorIs(t, err, fs.ErrClosed)
 
 	to, from = sockets(t, "tcp")
-	go func() {
+	go func(from *net.TCPConn) {
 		io.ReadFull(from, make([]byte, 1<<20))
-		from.(*net.TCPConn).SetLinger(0)
+		from.SetLinger(0) // a reset
 		from.Close()
-	}()
+	}(from.(*net.TCPConn))
 	n, err = vfs.SendFile(to, f, 0, size)
 	require.Error(t, err)
 	require.True(t, errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET), "%v", err)
