@@ -252,9 +252,14 @@ func TestMinBytesReopen(t *testing.T) {
 		require.ErrorIs(t, (<-got).(error), ErrFailed)
 		f.on.Store(false)
 		require.NoError(t, p.Reopen(ctx))
-		n := p.LogEndOffset()
+		require.EqualValues(t, 2, p.LogEndOffset(), "the record was there, though not proved to be")
+		soon, cancel := context.WithTimeout(ctx, time.Hour)
+		defer cancel()
+		_, err = r.Next(soon)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
 		fill(t, p, 4)
-		for i := int64(1); i < n+4; i++ {
+		for i := range int64(5) {
+			i++
 			b, err := r.Next(ctx)
 			require.NoError(t, err)
 			require.Equal(t, i, b.BaseOffset())

@@ -162,9 +162,6 @@ func (l *Log) regionIn(list *list, r segment.Range) (found, error) {
 	}
 	for ; i < len(list.segs); i++ {
 		seg := list.segs[i]
-		if base := seg.Base(); base > r.Offset && l.dense(r.Offset) {
-			return found{}, missing(seg, 0, r.Offset, fmt.Errorf("the segment begins at offset %d", base))
-		}
 		if err := seg.Pin(); err != nil {
 			return found{}, err
 		}
@@ -178,7 +175,7 @@ func (l *Log) regionIn(list *list, r segment.Range) (found, error) {
 		var err error
 		at.Region, err = seg.Region(in)
 		if err == nil && at.First > r.Offset && l.dense(r.Offset) {
-			err = missing(seg, at.Pos, r.Offset, fmt.Errorf("batch begins at offset %d", at.First))
+			err = missing(seg, at.Pos, r.Offset, fmt.Errorf("the next batch begins at offset %d", at.First))
 		}
 		if err == nil && at.Size > 0 {
 			if at.after == noOffset {

@@ -67,6 +67,9 @@ func TestFetchSend(t *testing.T) {
 				require.NoError(t, l.Sync(context.Background()))
 				dropSegment(t, l)
 				requireSent(t, &f)
+				// Whatever gets its name is not it.
+				g.putFile(g.logFile(s.BaseOffset), noise(int(f.Len())))
+				requireSent(t, &f)
 			}
 			f.Release()
 		}

@@ -226,6 +226,59 @@ func TestWaitForMaxWait(t *testing.T) {
 	})
 }
 
+// TestWaitForTickets takes apart what the race test meets by chance only.
+func TestWaitForTickets(t *testing.T) {
+	logs := []*Log{
+		newRig(t, WriterPwrite, true, Config{Durability: Written}).open(),
+		newRig(t, WriterPwrite, true, Config{Durability: Written}).open(),
+	}
+	add := func(i int) {
+		_, err := logs[i].Append(context.Background(), make([]Record, 1), Written)
+		require.NoError(t, err)
+	}
+	begin := func(offsets ...int64) (*Waiter, []Watch) {
+		w := NewWaiter()
+		at := make([]Watch, len(offsets))
+		for i := range at {
+			at[i] = Watch{Log: logs[i], Offset: offsets[i]}
+		}
+		_, enough := w.look(at, WaitOptions{MinBytes: 1 << 20}, true)
+		require.False(t, enough)
+		return w, at
+	}
+	// What comes between the look and the ticket is seen.
+	w, at := begin(0, 0)
+	add(0)
+	require.False(t, w.enlist(at, false))
+	w.leave(at)
+	// Two logs wake a waiter that is elsewhere: no writer waits for it, and
+	// nothing is left when it leaves.
+	w, at = begin(0, 0)
+	require.True(t, w.enlist(at, false))
+	add(0)
+	add(1)
+	require.Len(t, w.ch, 1)
+	w.leave(at)
+	require.Empty(t, w.ch)
+	requireNobody(t, logs...)
+	// Those that stay when others are woken can still be taken back one by one.
+	var tail tail
+	var tickets [4]ticket
+	for i := range tickets {
+		tickets[i].w = NewWaiter()
+		tail.add(&tickets[i], int64(i%2)*10, false)
+	}
+	tail.wake(logs[0]) // those at 0
+	require.Equal(t, []*ticket{&tickets[1], &tickets[3]}, tail.mu.list)
+	tail.remove(&tickets[0])
+	tail.remove(&tickets[1])
+	require.Equal(t, []*ticket{&tickets[3]}, tail.mu.list)
+	tail.remove(&tickets[3])
+	tail.remove(&tickets[3])
+	require.Empty(t, tail.mu.list)
+	require.Zero(t, tail.count.Load())
+}
+
 // TestWaitForRace: waiters of both kinds come and go beside appends, and none is
 // forgotten. Run with -race.
 func TestWaitForRace(t *testing.T) {
