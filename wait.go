@@ -15,7 +15,7 @@ import (
 //
 // It returns nil at once, so that the next Fetch tells, when a position is not in
 // its partition's range, or its partition cannot be read: unknown, deleted,
-// failed, damaged there; and when at is empty. The errors are ctx's, ErrClosed,
+// failed, damaged; and when at is empty. The errors are ctx's, ErrClosed,
 // and ErrInvalidConfig for an isolation that there is not.
 func (s *Store) Wait(ctx context.Context, at []Position, minBytes int, i Isolation) error {
 	if i > ReadUncommitted {

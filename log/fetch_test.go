@@ -36,7 +36,7 @@ type modelLog struct {
 	end     int64
 }
 
-const modelInterval = 150 // between index entries
+const modelInterval = 600 // between index entries
 
 func makeModelLog(r *rand.Rand, batches int, sparse, transactions bool) *modelLog {
 	coders := compress.New()
@@ -49,7 +49,7 @@ func makeModelLog(r *rand.Rand, batches int, sparse, transactions bool) *modelLo
 		if sparse && r.IntN(4) == 0 {
 			m.end += r.Int64N(50)
 		}
-		if len(m.files[seg]) > 1500 && r.IntN(8) == 0 {
+		if len(m.files[seg]) > 4000 && r.IntN(8) == 0 {
 			seg = m.end
 		}
 		var raw []byte
@@ -168,7 +168,7 @@ func TestFetchModel(t *testing.T) {
 		for seed := range logs {
 			for kind := range 4 {
 				r := rand.New(rand.NewPCG(uint64(seed), uint64(kind)))
-				m := makeModelLog(r, 120, kind&1 != 0, kind&2 != 0)
+				m := makeModelLog(r, 250, kind&1 != 0, kind&2 != 0)
 				g.dir = fmt.Sprintf("t-%d", seed*4+kind+1)
 				require.NoError(t, g.fs.Mkdir(g.dir))
 				m.write(g)
@@ -191,13 +191,13 @@ func testFetchModel(t *testing.T, r *rand.Rand, l *Log, m *modelLog, each int) {
 			}
 			require.NoError(t, l.SetHighWatermark(watermark))
 		}
-		o := FetchOptions{Offset: r.Int64N(m.end + 1), MaxBytes: r.Int64N(1500), Verify: r.IntN(4) == 0}
+		o := FetchOptions{Offset: r.Int64N(m.end + 1), MaxBytes: r.Int64N(3000), Verify: r.IntN(4) == 0}
 		if r.IntN(4) == 0 {
 			o.MaxBytes = -1
 		}
 		limit := l.HighWatermark()
-		switch r.IntN(3) {
-		case 0:
+		switch r.IntN(4) {
+		case 0, 3:
 			o.Committed, limit = true, l.LastStableOffset()
 		case 1:
 			o.Follower, limit = true, m.end

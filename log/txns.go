@@ -57,7 +57,9 @@ func (l *Log) collectTxns(list *list, from, upto int64, dst []index.AbortedTxn) 
 			i = known.to - 1
 			continue
 		}
-		sealed := !list.segs[i].Active() // before the look: it may be sealed meanwhile
+		// Asked before the look: it may be sealed meanwhile. The last one may grow
+		// for other reasons than a writer of ours.
+		sealed := i+1 < len(list.segs) && !list.segs[i].Active()
 		t, done, err := l.txnsOf(list, i, upto)
 		if err != nil {
 			return dst, err
