@@ -1,6 +1,11 @@
 package leat
 
-import "slices"
+import (
+	"slices"
+	"sync"
+
+	"github.com/leatlog/leat/log"
+)
 
 // poison is what a dead slice is filled with in debug builds.
 const poison = 0xDB
@@ -38,4 +43,26 @@ func (d *debugRecord) end(headers []Header) {
 		poisoned(b)
 	}
 	clear(headers)
+}
+
+// debugRun is a copy of the bytes of a Fetched.
+type debugRun struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (d *debugRun) copy(f *log.Fetched) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if b := f.Bytes(); d.b == nil && b != nil {
+		d.b = append(make([]byte, 0, len(b)), b...)
+	}
+	return d.b
+}
+
+func (d *debugRun) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	poisoned(d.b)
+	d.b = nil
 }

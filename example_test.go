@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -201,4 +202,38 @@ func ExampleParseTopicConfig() {
 	// Output:
 	// partitions=1 cleanup.policy=compact retention.ms=-1 segment.bytes=104857600 <nil>
 	// leat: value not allowed in configuration: SegmentBytes is 12: allowed are 1024 to 2147483647
+}
+
+// A server answers a fetch: it waits until there is something, and the batches go
+// to the connection as they lie on the disk.
+func ExamplePartition_Fetch() {
+	ctx := context.Background()
+	st, err := leat.OpenMem(nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer st.Close()
+	orders, _ := st.CreateTopic(ctx, "orders", leat.TopicConfig{})
+	part, _ := orders.Partition(0)
+	go part.Append(ctx, leat.Record{Value: []byte("ordered")}, leat.Record{Value: []byte("paid")})
+
+	at := leat.Position{Topic: "orders", Offset: 0}
+	if err := st.Wait(ctx, []leat.Position{at}, 1, leat.ReadCommitted); err != nil {
+		fmt.Println(err)
+		return
+	}
+	f, err := part.Fetch(leat.FetchOptions{Offset: at.Offset, MaxBytes: 1 << 20})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer f.Release()
+	n, err := f.WriteTo(io.Discard) // a *net.TCPConn gets it by sendfile
+	fmt.Println(n == int64(f.Len()), err)
+	at.Offset = f.NextOffset()
+	fmt.Println("next:", at)
+	// Output:
+	// true <nil>
+	// next: orders-0@2
 }

@@ -81,6 +81,7 @@ func BenchmarkFloor(b *testing.B) {
 	b.Run("sync", floorSync)
 	b.Run("crc", floorCRC)
 	b.Run("handoff/rate=10000", floorHandoff)
+	b.Run("sendfile", floorSendfile)
 }
 
 // floorAppend copies encoded batches into freshly allocated mapped files, whose

@@ -28,6 +28,8 @@ type Reader struct {
 	limit  int64 // what could be seen when last looked
 	epoch  int32 // leader epoch of the last batch, -1 before
 
+	gather *gather // with MinBytes; else nil
+
 	batch   *Batch // the last one given
 	count   log.ReadCount
 	waited  bool // for the batch to be given next
@@ -52,7 +54,11 @@ func (p *Partition) Reader(o ReaderOptions) (*Reader, error) {
 	if o.Until < 0 {
 		return nil, invalidConfig("ReaderOptions.Until is %d: it must not be negative", o.Until)
 	}
-	r := &Reader{p: p, log: l, wait: log.NewWaiter(), committed: o.Isolation == ReadCommitted, until: math.MaxInt64, epoch: -1}
+	g, err := newGather(o)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{p: p, log: l, wait: log.NewWaiter(), committed: o.Isolation == ReadCommitted, until: math.MaxInt64, epoch: -1, gather: g}
 	if o.Until > 0 {
 		r.until = o.Until
 	}
@@ -64,6 +70,7 @@ func (p *Partition) Reader(o ReaderOptions) (*Reader, error) {
 		return nil, err
 	}
 	r.asked = r.offset
+	r.gatherFrom(r.offset)
 	r.cur = l.NewCursor(r.offset)
 	r.count = l.NewReadCount()
 	r.batch = r.newBatch()
@@ -74,7 +81,8 @@ func (r *Reader) newBatch() *Batch {
 	return &Batch{topic: r.p.topic.name, partition: r.p.id, coders: r.p.topic.store.env.Coders()}
 }
 
-// Next returns the next batch, waiting for one if it has to. The batch is valid
+// Next returns the next batch, waiting for one, or for ReaderOptions.MinBytes, if
+// it has to. The batch is valid
 // until the next call; Batch.Retain keeps it. A batch that a position lies inside
 // is given whole, and so is the last one below Until; Batch.Records leaves out
 // the records outside.
@@ -162,6 +170,11 @@ func (r *Reader) take(raw codec.Batch) (ok bool, err error) {
 
 // more looks whether there is more to see than before, and waits for it if not.
 func (r *Reader) more(ctx context.Context) error {
+	if r.gather != nil {
+		if err := r.gather.wait(ctx, r); err != nil {
+			return err
+		}
+	}
 	if limit := r.log.Visible(r.committed); limit > r.limit {
 		r.limit = limit
 		return nil
@@ -203,6 +216,7 @@ func (r *Reader) recover(ctx context.Context, err error) error {
 	r.count = l.NewReadCount()
 	r.log, r.cur, r.wait = l, l.NewCursor(r.offset), log.NewWaiter()
 	r.limit, r.aborted = l.Visible(r.committed), abortedTxns{}
+	r.gatherFrom(r.offset)
 	// What was read may not have survived: then the epoch that it was written in
 	// ended before, and what is there now under these offsets are other records
 	// (KIP-320).
@@ -268,6 +282,7 @@ func (r *Reader) SeekTo(offset int64) error {
 	}
 	r.batch.Release()
 	r.offset, r.asked = offset, offset
+	r.gatherFrom(offset)
 	r.moves++
 	return nil
 }

@@ -35,6 +35,14 @@ type ReaderOptions struct {
 	Until     int64 // stop before this offset; 0: never
 	UntilEnd  bool  // stop at the end as of now
 	Isolation Isolation
+
+	// MinBytes makes a reader that has read all it could see wait for so many
+	// bytes of batches more (fetch.min.bytes), and then read all that is there
+	// without waiting again; 0: for any. The end that Until and UntilEnd set is
+	// never waited beyond. MaxWait (fetch.max.wait.ms) bounds that wait from the
+	// moment when there is something to read; 0: it is not bounded.
+	MinBytes int
+	MaxWait  time.Duration
 }
 
 // Start is a place to begin reading. The zero value is Earliest.

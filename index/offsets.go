@@ -68,6 +68,18 @@ func (o Offsets) Lookup(target int64) (offset, position int64) {
 	return o.base, 0
 }
 
+// Floor is the number of the entry with the greatest offset that is not above
+// the target; -1 if there is none.
+func (o Offsets) Floor(target int64) int {
+	return floor32(o.b, o.Len(), OffsetEntrySize, 0, relative(target, o.base))
+}
+
+// FloorPosition is the number of the last entry whose position is at most pos;
+// -1 if there is none.
+func (o Offsets) FloorPosition(pos int64) int {
+	return floor32(o.b, o.Len(), OffsetEntrySize, 4, pos)
+}
+
 // FirstAtOrAfterPosition is the offset of the first entry whose position is at
 // least pos. A fetch uses it as a cheap upper bound of the offsets it returns.
 func (o Offsets) FirstAtOrAfterPosition(pos int64) (offset int64, ok bool) {

@@ -17,7 +17,14 @@ type list struct {
 	// latest[i] is the largest timestamp in segs[:i+1] without the last segment,
 	// made at the first lookup by time.
 	latest atomic.Pointer[[]int64]
+
+	// quiet is a run of sealed segments that are known to have no aborted
+	// transaction, so that not every fetch asks each of them; nil: none known.
+	quiet atomic.Pointer[span]
 }
+
+// span is a run of segments, by index: from <= i < to.
+type span struct{ from, to int }
 
 func newList(segs []*segment.Segment) *list {
 	l := &list{segs: segs, bases: make([]int64, len(segs))}
@@ -30,6 +37,7 @@ func newList(segs []*segment.Segment) *list {
 // with is the list and one more segment behind it.
 func (l *list) with(s *segment.Segment) *list {
 	n := newList(append(slices.Clip(l.segs), s))
+	n.quiet.Store(l.quiet.Load()) // of segments that are in both, at the same place
 	return n
 }
 

@@ -46,19 +46,55 @@ func (l *Log) AbortedTxns(from, upto int64, dst []index.AbortedTxn) ([]index.Abo
 }
 
 func (l *Log) collectTxns(list *list, from, upto int64, dst []index.AbortedTxn) ([]index.AbortedTxn, error) {
-	for i := max(list.find(from), 0); i < len(list.segs); i++ {
+	first := max(list.find(from), 0)
+	run := span{first, first}
+	known := list.quiet.Load()
+	for i := first; i < len(list.segs); i++ {
+		if known != nil && known.from <= i && i < known.to {
+			if i == run.to {
+				run.to = known.to
+			}
+			i = known.to - 1
+			continue
+		}
+		// Asked before the look: it may be sealed meanwhile. The last one may grow
+		// for other reasons than a writer of ours.
+		sealed := i+1 < len(list.segs) && !list.segs[i].Active()
 		t, done, err := l.txnsOf(list, i, upto)
 		if err != nil {
 			return dst, err
 		}
 		if !done {
+			if sealed && t.Len() == 0 && i == run.to {
+				run.to++
+			}
 			dst, done = t.Collect(from, upto, dst)
 		}
 		if done {
 			break
 		}
 	}
+	list.learn(run)
 	return dst, nil
+}
+
+// learn notes a run of segments without aborted transactions, if it is more than
+// was known, or joins that.
+func (l *list) learn(run span) {
+	was := l.quiet.Load()
+	switch {
+	case was == nil:
+	case run.from <= was.to && was.from <= run.to:
+		run = span{min(run.from, was.from), max(run.to, was.to)}
+		if run == *was {
+			return
+		}
+	case run.to-run.from <= was.to-was.from:
+		return
+	}
+	if run.from < run.to {
+		l.quiet.Store(&span{run.from, run.to})
+	}
 }
 
 // txnsOf is the transaction index of a segment. none says that neither this

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // tail is where readers wait for more. The writer looks at one atomic counter
@@ -12,20 +13,33 @@ type tail struct {
 	count atomic.Int32
 	mu    struct {
 		sync.Mutex
-		waiters []*Waiter
+		list []*ticket
 	}
 }
 
-// Waiter is what a reader waits with, again and again: one channel. It is for
-// one goroutine.
+// Waiter is what a reader waits with, again and again: one channel, that any of
+// the logs it waits for wakes. It is for one goroutine.
 type Waiter struct {
-	ch        chan struct{}
+	ch  chan struct{}
+	one ticket // of Log.Wait
+}
+
+// ticket is a waiter's place at one log. All but w is guarded by the tail's
+// lock while it is listed, and its owner's otherwise.
+type ticket struct {
+	w         *Waiter
 	offset    int64
 	committed bool
+	at        int // place in the list
+	listed    atomic.Bool
 }
 
 // NewWaiter returns a Waiter.
-func NewWaiter() *Waiter { return &Waiter{ch: make(chan struct{}, 1)} }
+func NewWaiter() *Waiter {
+	w := &Waiter{ch: make(chan struct{}, 1)}
+	w.one.w = w
+	return w
+}
 
 // Wait returns nil when something can be seen at offset or above by a reader of
 // the given isolation. It returns ErrClosed when the log is closed, the failure
@@ -44,12 +58,12 @@ func (l *Log) Wait(ctx context.Context, w *Waiter, offset int64, committed bool)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		w.offset, w.committed = offset, committed
-		l.tail.add(w)
+		l.tail.add(&w.one, offset, committed)
 		// The end may have moved, and the log ended, between the look and the
 		// add: look again now that a writer sees the waiter.
-		if l.Visible(committed) > offset || l.closed.Load() || l.refuse.Load() != nil {
-			l.tail.remove(w)
+		if l.Visible(committed) > offset || l.ended() {
+			l.tail.remove(&w.one)
+			w.drain()
 			continue
 		}
 		if ctx.Done() == nil {
@@ -59,37 +73,158 @@ func (l *Log) Wait(ctx context.Context, w *Waiter, offset int64, committed bool)
 		select {
 		case <-w.ch:
 		case <-ctx.Done():
-			l.tail.remove(w)
+			l.tail.remove(&w.one)
+			w.drain()
 			return ctx.Err()
 		}
 	}
 }
 
-func (t *tail) add(w *Waiter) {
-	t.mu.Lock()
-	t.mu.waiters = append(t.mu.waiters, w)
-	t.count.Store(int32(len(t.mu.waiters)))
-	t.mu.Unlock()
-}
+// ended tells whether nothing more will come.
+func (l *Log) ended() bool { return l.closed.Load() || l.refuse.Load() != nil }
 
-// remove takes a waiter back, and the wake-up that it may have been sent.
-func (t *tail) remove(w *Waiter) {
-	t.mu.Lock()
-	for i, o := range t.mu.waiters {
-		if o == w {
-			last := len(t.mu.waiters) - 1
-			t.mu.waiters[i] = t.mu.waiters[last]
-			t.mu.waiters[last] = nil
-			t.mu.waiters = t.mu.waiters[:last]
-			break
-		}
-	}
-	t.count.Store(int32(len(t.mu.waiters)))
-	t.mu.Unlock()
+// drain takes back a wake-up that came though nobody waits any more. No ticket
+// is listed.
+func (w *Waiter) drain() {
 	select {
 	case <-w.ch:
 	default:
 	}
+}
+
+// Watch is one of the logs that WaitFor waits for: it is read from Offset on.
+type Watch struct {
+	Log    *Log
+	Offset int64
+
+	seen   int64 // the end of what could be seen when last looked; Offset if that is more
+	bytes  int64 // whole batches up to there
+	ticket ticket
+}
+
+// WaitOptions say what WaitFor waits for.
+type WaitOptions struct {
+	MinBytes  int64 // of whole batches, in all logs together
+	Committed bool
+	Until     int64 // a log that can be seen up to there has enough; 0: none has
+	// MaxWait ends the waiting once it is over since something was there; 0:
+	// never.
+	MaxWait time.Duration
+}
+
+// WaitFor returns nil when there are MinBytes to read in the logs together,
+// behind their offsets; also when there is an error to be met in one of them (its
+// offset is out of its range, it was closed, has failed, is damaged there), which
+// whoever reads on gets. The only error is ctx's.
+func (w *Waiter) WaitFor(ctx context.Context, at []Watch, o WaitOptions) error {
+	defer w.leave(at)
+	var late <-chan time.Time
+	for first := true; ; first = false {
+		total, enough := w.look(at, o, first)
+		if enough {
+			return nil
+		}
+		if total > 0 && o.MaxWait > 0 && late == nil {
+			t := time.NewTimer(o.MaxWait)
+			defer t.Stop()
+			late = t.C
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !w.enlist(at, o.Committed) {
+			continue
+		}
+		select {
+		case <-w.ch:
+		case <-late:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// look counts what is there, in those logs that have moved since the last look.
+func (w *Waiter) look(at []Watch, o WaitOptions, first bool) (total int64, enough bool) {
+	for i := range at {
+		a := &at[i]
+		l := a.Log
+		if l.ended() || a.Offset < l.start.Load() || a.Offset > l.end.Load() {
+			return 0, true
+		}
+		end := l.Visible(o.Committed)
+		if o.Until > 0 && end >= o.Until {
+			return 0, true
+		}
+		if seen := max(end, a.Offset); first || seen != a.seen {
+			a.seen, a.bytes = seen, 0
+			if end > a.Offset {
+				n, err := l.available(a.Offset, end, o.MinBytes)
+				if err != nil {
+					return 0, true
+				}
+				a.bytes = n
+			}
+		}
+		if total += a.bytes; total >= o.MinBytes {
+			return total, true
+		}
+	}
+	return total, false
+}
+
+// enlist puts a ticket into every log that has none. It reports whether all are
+// still as they were when looked at: only then a writer has seen the tickets.
+func (w *Waiter) enlist(at []Watch, committed bool) bool {
+	same := true
+	for i := range at {
+		a := &at[i]
+		if a.ticket.listed.Load() {
+			continue
+		}
+		a.ticket.w = w
+		a.Log.tail.add(&a.ticket, a.seen, committed)
+		if a.Log.Visible(committed) > a.seen || a.Log.ended() || a.Offset < a.Log.start.Load() || a.Offset > a.Log.end.Load() {
+			same = false
+		}
+	}
+	return same
+}
+
+// leave takes all tickets back.
+func (w *Waiter) leave(at []Watch) {
+	for i := range at {
+		at[i].Log.tail.remove(&at[i].ticket)
+	}
+	w.drain()
+}
+
+// add lists a ticket that is not listed: its waiter is woken when the log can be
+// seen beyond offset.
+func (t *tail) add(k *ticket, offset int64, committed bool) {
+	t.mu.Lock()
+	k.offset, k.committed = offset, committed
+	k.at = len(t.mu.list)
+	k.listed.Store(true)
+	t.mu.list = append(t.mu.list, k)
+	t.count.Store(int32(len(t.mu.list)))
+	t.mu.Unlock()
+}
+
+// remove takes a ticket back, if it is listed.
+func (t *tail) remove(k *ticket) {
+	t.mu.Lock()
+	if k.listed.Load() {
+		last := len(t.mu.list) - 1
+		t.mu.list[k.at] = t.mu.list[last]
+		t.mu.list[k.at].at = k.at
+		t.mu.list[last] = nil
+		t.mu.list = t.mu.list[:last]
+		k.listed.Store(false)
+		t.count.Store(int32(last))
+	}
+	t.mu.Unlock()
 }
 
 // notify wakes the readers that can go on. It is called after every move of an
@@ -104,20 +239,21 @@ func (t *tail) wake(l *Log) {
 	plain, committed := l.Visible(false), l.Visible(true)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	kept := t.mu.waiters[:0]
-	for _, w := range t.mu.waiters {
+	kept := t.mu.list[:0]
+	for _, k := range t.mu.list {
 		end := plain
-		if w.committed {
+		if k.committed {
 			end = committed
 		}
-		if end > w.offset {
-			w.ch <- struct{}{} // has room: a waiter is listed once
+		if end > k.offset {
+			k.wake()
 		} else {
-			kept = append(kept, w)
+			k.at = len(kept)
+			kept = append(kept, k)
 		}
 	}
-	clear(t.mu.waiters[len(kept):])
-	t.mu.waiters = kept
+	clear(t.mu.list[len(kept):])
+	t.mu.list = kept
 	t.count.Store(int32(len(kept)))
 }
 
@@ -125,10 +261,20 @@ func (t *tail) wake(l *Log) {
 func (t *tail) wakeAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, w := range t.mu.waiters {
-		w.ch <- struct{}{}
+	for _, k := range t.mu.list {
+		k.wake()
 	}
-	clear(t.mu.waiters)
-	t.mu.waiters = t.mu.waiters[:0]
+	clear(t.mu.list)
+	t.mu.list = t.mu.list[:0]
 	t.count.Store(0)
+}
+
+// wake takes a ticket off the list and tells its waiter. One wake-up is enough
+// for all that happens until the waiter looks.
+func (k *ticket) wake() {
+	k.listed.Store(false)
+	select {
+	case k.w.ch <- struct{}{}:
+	default:
+	}
 }

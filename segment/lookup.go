@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/index"
 	"github.com/leatlog/leat/internal/vfs"
 )
 
@@ -38,14 +39,16 @@ func (s *Segment) Find(target int64, buf *Buffer) (pos int64, err error) {
 	v := s.mu.view
 	defer vfs.Recover(v.path, v.data, &err, vfs.SetFault())
 	err = s.withIndexes(buf, func(x *indexes) (err error) {
-		pos, err = s.find(x, target, buf)
+		pos, err = s.find(x.offsets, target, buf)
 		return err
 	})
 	return pos, err
 }
 
-func (s *Segment) find(x *indexes, target int64, buf *Buffer) (int64, error) {
-	entry, pos := x.offsets.Lookup(target)
+// find looks at headers only: a reader without a map would read whole batches
+// for a few bytes of each.
+func (s *Segment) find(x index.Offsets, target int64, buf *Buffer) (int64, error) {
+	entry, pos := x.Lookup(target)
 	if pos > 0 {
 		if err := s.proveEntry(entry, pos, buf); err != nil {
 			return 0, err
@@ -53,7 +56,7 @@ func (s *Segment) find(x *indexes, target int64, buf *Buffer) (int64, error) {
 	}
 	for {
 		if h := s.hole(pos); h != nil {
-			b, err := s.BatchAt(h.End, target, buf)
+			b, _, err := s.headerAt(h.End, s.size.Load(), target, buf)
 			if err != nil {
 				return 0, err
 			}
@@ -62,7 +65,7 @@ func (s *Segment) find(x *indexes, target int64, buf *Buffer) (int64, error) {
 			}
 			pos = h.End
 		}
-		b, err := s.BatchAt(pos, target, buf)
+		b, n, err := s.headerAt(pos, s.size.Load(), target, buf)
 		if err == io.EOF {
 			return pos, nil
 		}
@@ -72,7 +75,7 @@ func (s *Segment) find(x *indexes, target int64, buf *Buffer) (int64, error) {
 		if b.LastOffset() >= target {
 			return pos, nil
 		}
-		pos += int64(len(b))
+		pos += n
 	}
 }
 
@@ -120,7 +123,7 @@ func (s *Segment) proveEntry(lastOffset, pos int64, buf *Buffer) error {
 // gives its position and last offset. (Kafka names the last offset, some versions
 // the record's own.)
 func (s *Segment) proveTime(x *indexes, timestamp, offset int64, buf *Buffer) (pos, last int64, err error) {
-	pos, err = s.find(x, offset, buf)
+	pos, err = s.find(x.offsets, offset, buf)
 	if errors.Is(err, ErrCorrupt) && !x.ours {
 		return 0, 0, errIndexWrong // the entry may be to blame: the new index has none like it
 	}
@@ -204,7 +207,7 @@ func (s *Segment) FindTime(timestamp, start int64, buf *Buffer) (pos int64, err 
 		if start <= offset {
 			return nil
 		}
-		at, err := s.find(x, start, buf)
+		at, err := s.find(x.offsets, start, buf)
 		pos = max(pos, at)
 		return err
 	})

@@ -15,9 +15,11 @@ type Buffer struct {
 	b   []byte
 	at  int64 // position of b[0] in the segment
 	seg *Segment
+	// ahead is how much a reader without a map asks for at once; 0: readAhead.
+	ahead int64
 }
 
-// readAhead is how much a reader without a map asks for at once.
+// readAhead is for readers of whole batches.
 const readAhead = 64 << 10
 
 // Mapped reports whether readers of a pinned segment look at its map. If not,
@@ -39,7 +41,11 @@ func (s *Segment) window(pos int64, n int, buf *Buffer) ([]byte, error) {
 		i := int(pos - buf.at)
 		return buf.b[i : i+n : i+n], nil
 	}
-	want := int(max(int64(n), min(readAhead, s.size.Load()-pos)))
+	ahead := buf.ahead
+	if ahead == 0 {
+		ahead = readAhead
+	}
+	want := int(max(int64(n), min(ahead, s.size.Load()-pos)))
 	if cap(buf.b) < want {
 		buf.b = make([]byte, want)
 	}
@@ -59,24 +65,34 @@ func (s *Segment) window(pos int64, n int, buf *Buffer) ([]byte, error) {
 // Forget makes the buffer read anew, after the file below it was changed.
 func (b *Buffer) Forget() { b.seg = nil }
 
+// headerAt returns the header of the batch at pos of a pinned segment, and the
+// size of the batch, which ends at or below end. Errors are those of BatchAt.
+func (s *Segment) headerAt(pos, end, offset int64, buf *Buffer) (h codec.Batch, n int64, err error) {
+	left := end - pos
+	if left <= 0 {
+		return nil, 0, io.EOF
+	}
+	if left < codec.HeaderSize {
+		return nil, 0, s.corrupt(pos, offset, fmt.Errorf("%d bytes left are no batch", left))
+	}
+	b, err := s.window(pos, codec.HeaderSize, buf)
+	if err != nil {
+		return nil, 0, err
+	}
+	n = int64(int32(binary.BigEndian.Uint32(b[8:]))) + codec.LogOverhead
+	if n < codec.HeaderSize || n > left {
+		return nil, 0, s.corrupt(pos, offset, fmt.Errorf("batch of %d bytes where %d are left", n, left))
+	}
+	return codec.Batch(b), n, nil
+}
+
 // BatchAt returns the whole batch at pos of a pinned segment, which ends at or
 // below Size; only its length is checked. io.EOF means that pos is the end.
 // Damage is a *CorruptError that names offset as the first that is lost.
 func (s *Segment) BatchAt(pos, offset int64, buf *Buffer) (codec.Batch, error) {
-	left := s.size.Load() - pos
-	if left <= 0 {
-		return nil, io.EOF
-	}
-	if left < codec.HeaderSize {
-		return nil, s.corrupt(pos, offset, fmt.Errorf("%d bytes left are no batch", left))
-	}
-	h, err := s.window(pos, codec.HeaderSize, buf)
+	_, n, err := s.headerAt(pos, s.size.Load(), offset, buf)
 	if err != nil {
 		return nil, err
-	}
-	n := int64(int32(binary.BigEndian.Uint32(h[8:]))) + codec.LogOverhead
-	if n < codec.HeaderSize || n > left {
-		return nil, s.corrupt(pos, offset, fmt.Errorf("batch of %d bytes where %d are left", n, left))
 	}
 	b, err := s.window(pos, int(n), buf)
 	return codec.Batch(b), err
