@@ -69,6 +69,7 @@ func (p *Partition) Fetch(o FetchOptions) (*Fetched, error) {
 		return nil, err
 	}
 	f := new(Fetched)
+	begin := l.BeginFetch()
 	if err := l.Fetch(log.FetchOptions{
 		Offset:    o.Offset,
 		MaxBytes:  int64(o.MaxBytes),
@@ -76,8 +77,9 @@ func (p *Partition) Fetch(o FetchOptions) (*Fetched, error) {
 		Follower:  o.Follower,
 		Verify:    o.Verify,
 	}, &f.run); err != nil {
-		return nil, p.fail(err)
+		return nil, p.fail(l.Corrupt(err))
 	}
+	l.EndFetch(begin, min(f.Len(), 1), int(f.run.Next-f.run.First), f.Len())
 	f.HighWatermark, f.LastStableOffset, f.LogStartOffset = f.run.HighWatermark, f.run.LastStableOffset, f.run.LogStartOffset
 	if n := len(f.run.Aborted); n > 0 {
 		f.Aborted = make([]AbortedTxn, n)

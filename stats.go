@@ -32,7 +32,9 @@ type Stats struct {
 	Files   int // files that are open, each of which takes a descriptor
 
 	Appended Counts
-	Read     Counts // by readers and fetches, without what they were not given
+	// Read is what readers and fetches were given. A fetch counts as one batch, with
+	// as many records as it has offsets.
+	Read Counts
 
 	Syncs           int64 // made because of appends, each of which may serve many
 	Rolls           int64 // segments begun

@@ -55,7 +55,7 @@ func (s *Segment) sendable() vfs.File {
 	if v.file != nil || s.mu.closed {
 		return v.file
 	}
-	f, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadOnly)
+	f, err := s.maps.open(s.fsys, s.name(LogSuffix), vfs.ReadOnly)
 	if err != nil {
 		return nil // too many are open, say
 	}
