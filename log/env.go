@@ -38,6 +38,7 @@ type Env struct {
 
 	work    sync.WaitGroup
 	buffers sync.Pool // of *[]byte, for compressed batches
+	raws    sync.Pool // of *rawCall
 	road    road
 }
 

@@ -67,6 +67,7 @@ type Log struct {
 	epochs    Epochs
 	producers *Producers
 	snapshot  int64 // the offset of the newest snapshot file
+	expireAt  int64 // when producers are to be looked through next, in milliseconds
 
 	work  sync.WaitGroup // background work that Close waits for
 	seals sealer

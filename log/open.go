@@ -399,6 +399,8 @@ func (o *opening) settleEpochs(start, end int64) error {
 	}
 	if latest, ok := l.epochs.Latest(); ok {
 		l.w.epoch = latest.Epoch
+	} else {
+		l.w.epoch = -1 // the first append begins one
 	}
 	if changed && l.damage == nil {
 		return l.writeEpochs()

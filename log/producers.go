@@ -353,15 +353,19 @@ func (e *producerEntry) state() ProducerState {
 		Batches:               make([]ProducerBatch, 0, e.count),
 	}
 	for _, b := range e.batches[:e.count] {
-		s.Batches = append(s.Batches, ProducerBatch{
-			FirstSequence: b.firstSequence(),
-			LastSequence:  b.lastSequence,
-			FirstOffset:   b.lastOffset - int64(b.offsetDelta),
-			LastOffset:    b.lastOffset,
-			Timestamp:     b.timestamp,
-		})
+		s.Batches = append(s.Batches, b.public())
 	}
 	return s
+}
+
+func (b producerBatch) public() ProducerBatch {
+	return ProducerBatch{
+		FirstSequence: b.firstSequence(),
+		LastSequence:  b.lastSequence,
+		FirstOffset:   b.lastOffset - int64(b.offsetDelta),
+		LastOffset:    b.lastOffset,
+		Timestamp:     b.timestamp,
+	}
 }
 
 // setEpoch forgets the batches of another epoch: sequences begin anew.

@@ -21,6 +21,7 @@ type sealer struct {
 type sealing struct {
 	seg      *segment.Segment
 	next     int64  // the base offset behind it
+	end      int64  // the offset behind its last batch
 	snapshot []byte // the producer state at next
 	synced   bool   // its batches are durable
 	sums     segment.Sums
@@ -32,7 +33,7 @@ type sealing struct {
 // sync at the very moment of the roll would be felt by the appends that go on
 // beside it.
 func (s *sealer) add(l *Log, old *segment.Segment, next int64) {
-	j := &sealing{seg: old, next: next, snapshot: l.encodeSnapshot()}
+	j := &sealing{seg: old, next: next, end: l.end.Load(), snapshot: l.encodeSnapshot()}
 	s.Lock()
 	defer s.Unlock()
 	s.queue = append(s.queue, j)
@@ -121,6 +122,15 @@ func (s *sealer) run(l *Log) {
 // seal does one segment. All before it are sealed, so everything below its end
 // is durable when it is done.
 func (l *Log) seal(j *sealing) error {
+	if err := l.finishSegment(j); err != nil {
+		return err
+	}
+	l.advance(j.end)
+	return nil
+}
+
+// finishSegment makes the files of a segment what they stay, and notes it.
+func (l *Log) finishSegment(j *sealing) error {
 	sums, err := j.seg.Seal(true)
 	if err != nil {
 		return err
@@ -134,6 +144,5 @@ func (l *Log) seal(j *sealing) error {
 		return err
 	}
 	l.sums.add(l, j.sums...)
-	l.advance(j.next)
 	return nil
 }
