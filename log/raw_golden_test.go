@@ -361,4 +361,3 @@ func freshIndexes(t *testing.T, g *rig) map[string]string {
 	require.NoError(t, fresh.log.Close())
 	return closedIndexes(t, fresh)
 }
-
