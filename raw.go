@@ -44,6 +44,8 @@ func (r *AppendResult) Wait(ctx context.Context) error {
 // as durable as was asked for, so that many calls can be under way at once. With
 // Synced they can be read only then.
 //
+// A crash before then may leave the first of several batches without the others.
+//
 // What a client sends has base offset 0 in every batch, which is patched, as is
 // the leader epoch. It is checked as a Kafka broker does it: CRC, each record,
 // offsets, keys of a compacted topic, timestamps. Batches keep their codec, unless

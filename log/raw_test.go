@@ -324,3 +324,24 @@ func TestRawExpiry(t *testing.T) {
 	require.NoError(t, send(1, 9, 0), "its records are of long ago")
 	require.ErrorIs(t, send(2, 9, codec.TransactionalBit), ErrOutOfOrderSequence)
 }
+
+// TestAdoptedRollAtEnd: the segment that was active when a log was adopted is not
+// taken for a sealed one because the next begins where it ended then.
+func TestAdoptedRollAtEnd(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, Config{SegmentBytes: 4096, Durability: Written, FlushInterval: time.Hour})
+	l := g.open()
+	_, err := l.Append(context.Background(), []Record{numbered(0)}, Synced)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	g.remove(sumsName)
+	g.st = OpenState{Clean: true, RecoveryPoint: 1, StartOffset: -1, HighWatermark: -1, Adopted: true}
+	l = g.open()
+	_, err = l.Append(context.Background(), []Record{{Value: make([]byte, 4000)}}, Synced)
+	require.NoError(t, err)
+	require.Len(t, l.Segments(), 2)
+	require.Equal(t, int64(1), l.Segments()[1].BaseOffset)
+	l.Abandon() // not sealed
+	g.st.Clean, g.st.RecoveryPoint = false, 2
+	l = g.open()
+	require.Len(t, readAllRecords(t, l, 0), 2)
+}

@@ -21,7 +21,6 @@ type sealer struct {
 type sealing struct {
 	seg      *segment.Segment
 	next     int64  // the base offset behind it
-	end      int64  // the offset behind its last batch
 	snapshot []byte // the producer state at next
 	synced   bool   // its batches are durable
 	sums     segment.Sums
@@ -33,7 +32,7 @@ type sealing struct {
 // sync at the very moment of the roll would be felt by the appends that go on
 // beside it.
 func (s *sealer) add(l *Log, old *segment.Segment, next int64) {
-	j := &sealing{seg: old, next: next, end: l.end.Load(), snapshot: l.encodeSnapshot()}
+	j := &sealing{seg: old, next: next, snapshot: l.encodeSnapshot()}
 	s.Lock()
 	defer s.Unlock()
 	s.queue = append(s.queue, j)
@@ -125,7 +124,7 @@ func (l *Log) seal(j *sealing) error {
 	if err := l.finishSegment(j); err != nil {
 		return err
 	}
-	l.advance(j.end)
+	l.advance(j.next)
 	return nil
 }
 
