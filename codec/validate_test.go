@@ -97,3 +97,22 @@ func TestInspect(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Summary{MaxTimestamp: -1, MinTimestamp: math.MaxInt64}, s)
 }
+
+// TestInspectKeepsNothing: a small compressed batch may unpack to millions of
+// headers, and checking them must not cost memory.
+func TestInspectKeepsNothing(t *testing.T) {
+	headers := make([]RecordHeader, 10_000)
+	rs := []Record{{Headers: headers}, {Offset: 1, Headers: headers[:3]}, {Offset: 2}}
+	b, err := AppendBatch(nil, NewHeader(0, rs), rs, nil)
+	require.NoError(t, err)
+	var d Decoder
+	require.Zero(t, testing.AllocsPerRun(3, func() {
+		s, err := d.Inspect(b, Batch(b).Payload())
+		require.NoError(t, err)
+		require.Equal(t, 3, s.Records)
+	}))
+	require.Zero(t, cap(d.headers))
+	got, err := d.DecodeAll(b, Batch(b).Payload(), nil)
+	require.NoError(t, err)
+	require.Len(t, got[0].Headers, 10_000, "the next use keeps them")
+}

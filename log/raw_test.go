@@ -143,6 +143,11 @@ func TestRawFar(t *testing.T) {
 			require.LessOrEqual(t, l.DurableEnd(), int64(5), "nothing behind the log's end was durable")
 			require.NoError(t, l.WaitDurable(ctx, r.Durable))
 			mem.SetHook(nil)
+			promised := len(trees)
+			d := mem.Dirty()
+			for _, c := range vfs.Choices(d, 5, 1) {
+				trees, marks = append(trees, d.Clone(c)), append(marks, NewMarks(words, nil).snapshot())
+			}
 			require.Len(t, l.Segments(), 2)
 			all := func(l *Log, n int) {
 				t.Helper()
@@ -168,6 +173,7 @@ func TestRawFar(t *testing.T) {
 				require.Nil(t, rep.Damage)
 				end := l.LogEndOffset()
 				seen[end]++
+				require.True(t, i < promised || end == far+6, "cut at %d", end)
 				require.True(t, end <= 5 || end == far+2 || end == far+6, end)
 				switch {
 				case end == far+6:
@@ -290,6 +296,30 @@ func TestRawOrder(t *testing.T) {
 	require.Equal(t, int64(sparse), g.log.denseFrom.Load(), "for ever")
 }
 
+// TestRawEpochs: a follower's epochs only rise, as those that recovery finds do,
+// and batches without one, or of an older one, change nothing.
+func TestRawEpochs(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, Config{TimestampAfter: -1, ExternalEpochs: true})
+	l := g.open()
+	var raw []byte
+	for i, e := range []int32{-1, 2, 2, 5, 3, -1, 5, 6} {
+		raw = append(raw, numberedBatch(t, int64(i), 1, at(int64(i), e))...)
+	}
+	r, err := l.AppendRaw(raw, RawOptions{Follower: true})
+	require.NoError(t, err)
+	require.NoError(t, l.WaitDurable(context.Background(), r.Durable))
+	want := []EpochEntry{{2, 1}, {5, 3}, {6, 7}}
+	require.Equal(t, want, l.epochs.Entries())
+	_, err = l.AppendRaw(numberedBatch(t, 8, 1, at(8, 4)), RawOptions{Follower: true})
+	require.NoError(t, err)
+	require.Equal(t, want, l.epochs.Entries())
+	require.Equal(t, int32(6), l.w.epoch)
+	l.Abandon()
+	g.remove("leader-epoch-checkpoint")
+	g.st = OpenState{RecoveryPoint: 0, StartOffset: -1, HighWatermark: -1}
+	require.Equal(t, want, g.open().epochs.Entries())
+}
+
 // TestRawNothingKept: a call leaves nothing of the caller's bytes in what is
 // lent to the next.
 func TestRawNothingKept(t *testing.T) {
@@ -332,16 +362,16 @@ func TestAdoptedRollAtEnd(t *testing.T) {
 	l := g.open()
 	_, err := l.Append(context.Background(), []Record{numbered(0)}, Synced)
 	require.NoError(t, err)
-	require.NoError(t, l.Close())
+	l.Abandon()
 	g.remove(sumsName)
-	g.st = OpenState{Clean: true, RecoveryPoint: 1, StartOffset: -1, HighWatermark: -1, Adopted: true}
+	g.st = OpenState{RecoveryPoint: 0, StartOffset: -1, HighWatermark: -1, Adopted: true}
 	l = g.open()
 	_, err = l.Append(context.Background(), []Record{{Value: make([]byte, 4000)}}, Synced)
 	require.NoError(t, err)
 	require.Len(t, l.Segments(), 2)
 	require.Equal(t, int64(1), l.Segments()[1].BaseOffset)
 	l.Abandon() // not sealed
-	g.st.Clean, g.st.RecoveryPoint = false, 2
+	g.st.RecoveryPoint = 2
 	l = g.open()
 	require.Len(t, readAllRecords(t, l, 0), 2)
 }
