@@ -407,12 +407,12 @@ func TestRawCodec(t *testing.T) {
 				}
 				c := codec.Batch(b.Bytes())
 				require.Equal(t, want, c.Compression(), "%s in %s", client, topic)
-				require.Equal(t, int64(1_700_000_000_000+n-1), c.MaxTimestamp(), "the true one")
+				require.Equal(t, 1_700_000_000_000+int64(n-1), c.MaxTimestamp(), "the true one")
 				k := 0
 				for rec, err := range b.Records() {
 					require.NoError(t, err)
 					require.Equal(t, fmt.Sprintf("v%d", k), string(rec.Value))
-					require.Equal(t, int64(1_700_000_000_000+k), rec.Timestamp.UnixMilli())
+					require.Equal(t, 1_700_000_000_000+int64(k), rec.Timestamp.UnixMilli())
 					k++
 				}
 				require.Equal(t, n, k)

@@ -204,6 +204,44 @@ func TestRawFar(t *testing.T) {
 	}
 }
 
+// TestRawFarFirst: the first batches of a follower may be far from offset 0.
+func TestRawFarFirst(t *testing.T) {
+	const far = int64(1) << 50
+	for _, w := range []Writer{WriterMapped, WriterPwrite} {
+		g := newRig(t, w, true, Config{TimestampAfter: -1})
+		l := g.open()
+		for i := range int64(3) {
+			base := far << i
+			r, err := l.AppendRaw(numberedBatch(t, base, 2, at(base, 0)), RawOptions{Follower: true})
+			require.NoError(t, err)
+			require.NoError(t, l.WaitDurable(context.Background(), r.Durable))
+		}
+		want := []int64{far, far + 1, 2 * far, 2*far + 1, 4 * far, 4*far + 1}
+		check := func() {
+			t.Helper()
+			rs := readAllRecords(t, g.log, 0)
+			require.Len(t, rs, len(want))
+			for i, r := range rs {
+				require.Equal(t, want[i], r.Offset)
+			}
+		}
+		check()
+		g.reopen()
+		require.True(t, g.rep.Clean)
+		check()
+		g.log.Abandon()
+		g.st = OpenState{RecoveryPoint: -1, StartOffset: -1, HighWatermark: -1}
+		g.open()
+		require.Zero(t, g.rep.BytesCut)
+		check()
+		g.log.Abandon()
+		g.st.RecoveryPoint = 4*far + 2
+		g.open()
+		require.Nil(t, g.rep.Damage)
+		check()
+	}
+}
+
 // TestRawFarFails: if such a segment cannot be made, nothing has happened; if its
 // predecessor cannot be finished, the partition fails.
 func TestRawFarFails(t *testing.T) {

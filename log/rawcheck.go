@@ -66,7 +66,7 @@ func nextRaw(raw []byte) (codec.Batch, error) {
 
 // inputError says which batch of a call is refused.
 func inputError(n, pos int, err error) error {
-	return fmt.Errorf("batch %d of the input, at byte %d of it: %w", n, pos, err)
+	return fmt.Errorf("%w (batch %d of the input, at byte %d)", err, n, pos)
 }
 
 // checkHeader is asked of every batch. What the CRC covers and is impossible all
@@ -237,8 +237,8 @@ func (l *Log) takeReplicated(c *rawCall, b codec.Batch, next int64) error {
 // checkFollows refuses batches that a follower has already. writing is held.
 func (l *Log) checkFollows(c *rawCall, end int64) error {
 	if base := c.batches[0].batch().BaseOffset(); base < end {
-		return fmt.Errorf("batches from offset %d on, and the log ends at %d: %w", base, end,
-			&OffsetError{Topic: l.cfg().Topic, Partition: l.cfg().Partition, Offset: base, Start: l.start.Load(), End: end})
+		err := &OffsetError{Topic: l.cfg().Topic, Partition: l.cfg().Partition, Offset: base, Start: l.start.Load(), End: end}
+		return fmt.Errorf("%w: the batches begin below the log's end", err)
 	}
 	return nil
 }
