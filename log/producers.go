@@ -16,7 +16,7 @@ import (
 const cachedBatches = 5
 
 // ErrTxnState is Kafka's INVALID_TXN_STATE: a producer wrote data outside of its
-// open transaction.
+// open transaction, or in one that nobody coordinates.
 var ErrTxnState = errors.New("leat: invalid transaction state")
 
 // Producers is what a partition knows of the producers that wrote to it: epochs
