@@ -142,7 +142,7 @@ var faultScenarios = []faultScenario{
 	}, {
 		name: "raw", cfg: Config{ExternalEpochs: true, TimestampAfter: -1},
 		before: func(g *rig) { g.open() },
-		run:    func(f *faultRun) { _ = f.raw(2, false) && f.raw(2, true) },
+		run:    func(f *faultRun) { _ = f.raw(6, false) && f.raw(6, true) },
 	}, {
 		name: "close",
 		before: func(g *rig) {
