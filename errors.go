@@ -11,27 +11,31 @@ import (
 // What a caller branches on, for errors.Is. In brackets, the Kafka error that
 // says the same, for those who answer a Kafka client.
 var (
-	ErrClosed             = log.ErrClosed                                          // use after Close
-	ErrLocked             = errors.New("leat: store is open in another process")   // or a second time in this one
-	ErrReadOnly           = errors.New("leat: store is read-only")                 // a write to a store that is open for reading
-	ErrTopicExists        = errors.New("leat: topic exists")                       // TOPIC_ALREADY_EXISTS
-	ErrUnknownTopic       = errors.New("leat: unknown topic")                      // UNKNOWN_TOPIC_OR_PARTITION
-	ErrUnknownPartition   = errors.New("leat: unknown partition")                  // UNKNOWN_TOPIC_OR_PARTITION
-	ErrInvalidTopic       = errors.New("leat: topic name not allowed")             // INVALID_TOPIC_EXCEPTION
-	ErrInvalidConfig      = errors.New("leat: value not allowed in configuration") // INVALID_CONFIG, INVALID_PARTITIONS
-	ErrInvalidRecord      = log.ErrInvalidRecord                                   // INVALID_RECORD
-	ErrInvalidTimestamp   = log.ErrInvalidTimestamp                                // INVALID_TIMESTAMP
-	ErrOffsetOutOfRange   = log.ErrOffsetOutOfRange                                // OFFSET_OUT_OF_RANGE; see OffsetError
-	ErrCorrupt            = log.ErrCorrupt                                         // CORRUPT_MESSAGE; of what is stored, see CorruptError
-	ErrNoSpace            = log.ErrNoSpace                                         // KAFKA_STORAGE_ERROR; nothing was written, and it can be tried again
-	ErrRecordTooLarge     = log.ErrRecordTooLarge                                  // MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE
-	ErrUnsupported        = log.ErrUnsupported                                     // UNSUPPORTED_FOR_MESSAGE_FORMAT, UNSUPPORTED_COMPRESSION_TYPE: from an older or newer Kafka or Leat
-	ErrOffsetOverflow     = log.ErrOffsetOverflow                                  // the partition has no offset left
-	ErrOutOfOrderSequence = log.ErrOutOfOrderSequence                              // OUT_OF_ORDER_SEQUENCE_NUMBER
-	ErrStaleEpoch         = log.ErrStaleEpoch                                      // FENCED_LEADER_EPOCH
-	ErrFenced             = log.ErrFenced                                          // INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: a newer epoch of the producer has been seen
-	ErrTxnState           = log.ErrTxnState                                        // INVALID_TXN_STATE
-	ErrFailed             = log.ErrFailed                                          // KAFKA_STORAGE_ERROR; see Partition.Reopen
+	ErrClosed           = log.ErrClosed                                          // use after Close
+	ErrLocked           = errors.New("leat: store is open in another process")   // or a second time in this one
+	ErrReadOnly         = errors.New("leat: store is read-only")                 // a write to a store that is open for reading
+	ErrTopicExists      = errors.New("leat: topic exists")                       // TOPIC_ALREADY_EXISTS
+	ErrUnknownTopic     = errors.New("leat: unknown topic")                      // UNKNOWN_TOPIC_OR_PARTITION
+	ErrUnknownPartition = errors.New("leat: unknown partition")                  // UNKNOWN_TOPIC_OR_PARTITION
+	ErrInvalidTopic     = errors.New("leat: topic name not allowed")             // INVALID_TOPIC_EXCEPTION
+	ErrInvalidConfig    = errors.New("leat: value not allowed in configuration") // INVALID_CONFIG, INVALID_PARTITIONS
+	ErrInvalidRecord    = log.ErrInvalidRecord                                   // INVALID_RECORD
+	ErrInvalidTimestamp = log.ErrInvalidTimestamp                                // INVALID_TIMESTAMP
+	ErrOffsetOutOfRange = log.ErrOffsetOutOfRange                                // OFFSET_OUT_OF_RANGE; see OffsetError
+	ErrCorrupt          = log.ErrCorrupt                                         // CORRUPT_MESSAGE; of what is stored, see CorruptError
+	ErrNoSpace          = log.ErrNoSpace                                         // KAFKA_STORAGE_ERROR; nothing was written, and it can be tried again
+	ErrRecordTooLarge   = log.ErrRecordTooLarge                                  // MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE
+	ErrUnsupported      = log.ErrUnsupported                                     // UNSUPPORTED_FOR_MESSAGE_FORMAT, UNSUPPORTED_COMPRESSION_TYPE: from an older or newer Kafka or Leat
+	ErrOffsetOverflow   = log.ErrOffsetOverflow                                  // the partition has no offset left
+	ErrFailed           = log.ErrFailed                                          // KAFKA_STORAGE_ERROR; see Partition.Reopen
+)
+
+// What fences a producer or a leader off. In brackets, again, Kafka's names.
+var (
+	ErrOutOfOrderSequence = log.ErrOutOfOrderSequence // OUT_OF_ORDER_SEQUENCE_NUMBER
+	ErrFenced             = log.ErrFenced             // INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: a newer epoch of the producer has been seen
+	ErrTxnState           = log.ErrTxnState           // INVALID_TXN_STATE
+	ErrStaleEpoch         = log.ErrStaleEpoch         // FENCED_LEADER_EPOCH
 )
 
 // OffsetError is ErrOffsetOutOfRange with the range that there was: Start is
