@@ -82,7 +82,7 @@ func (f *faultRun) raw(n int, follower bool) bool {
 				return false
 			}
 			f.l.writing.Lock()
-			f.err = f.l.allowGaps()
+			f.err = f.l.allowGaps(int64(f.end))
 			f.l.unlock()
 			if f.err != nil {
 				return false

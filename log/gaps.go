@@ -10,28 +10,32 @@ import (
 
 // Missing offsets. What this log appends itself has none, and one that is missing
 // is damage. A leader that has been compacted, or was a follower of such a one,
-// sends batches with gaps between them: then nothing can be told from offsets
-// any more, and segments.sum says so before the first gap is published.
+// sends batches with gaps between them: then nothing can be told from offsets any
+// more, and segments.sum says from where on, before the first gap is published.
 
-// sparse stands for Dense in the sums of such a log, for ever: offsets may be
-// missing anywhere. It is not noOffset, which is a file that says nothing.
-const sparse = noOffset - 1
-
-// allowGaps makes the log one that may have gaps. writing is held.
-func (l *Log) allowGaps() error {
-	if l.denseFrom.Load() >= sparse {
+// allowGaps makes the log one that may have gaps behind end. writing is held.
+func (l *Log) allowGaps(end int64) error {
+	if l.gapsFrom.Load() <= end {
 		return nil
 	}
 	l.sums.Lock()
 	defer l.sums.Unlock()
-	was := l.sums.Dense
-	l.sums.Dense = sparse
+	was := l.sums.Sums
+	l.sums.Sparse, l.sums.Gaps = true, end
 	if err := l.sums.rewrite(l); err != nil {
-		l.sums.Dense = was
+		l.sums.Sparse, l.sums.Gaps = was.Sparse, was.Gaps
 		return err
 	}
-	l.denseFrom.Store(sparse)
+	l.gapsFrom.Store(end)
 	return nil
+}
+
+// gapsFrom is the offset from which on some may be missing; noOffset when none may.
+func (s *Sums) gapsFrom() int64 {
+	if s.Sparse {
+		return s.Gaps
+	}
+	return noOffset
 }
 
 // roomFor is room for a call. Segments follow each other without a gap, also
@@ -56,7 +60,7 @@ func (l *Log) roomFor(c *rawCall, end, first, last int64) (*segment.Segment, err
 // before, so that whatever crashes now finds it whole: the gap behind it is the
 // only one that recovery believes.
 func (l *Log) rollFar(base int64) (*segment.Segment, error) {
-	if err := l.allowGaps(); err != nil {
+	if err := l.allowGaps(l.end.Load()); err != nil {
 		return nil, spaceError(err)
 	}
 	old := l.w.active

@@ -204,6 +204,7 @@ func (o *opening) sidecars() error {
 		l.sums.Dense = noOffset // others may have compacted what was written here
 	}
 	l.denseFrom.Store(l.sums.Dense)
+	l.gapsFrom.Store(l.sums.gapsFrom())
 	b, err := readAll(l.env.fsys, segment.Join(l.dir, epochsName), maxSidecar)
 	if err == nil {
 		var e *Epochs
@@ -293,7 +294,8 @@ func (o *opening) create() error {
 		return err
 	}
 	l.denseFrom.Store(base)
-	l.sums.Dense, l.sums.end = base, 0
+	l.gapsFrom.Store(noOffset)
+	l.sums.Dense, l.sums.Sparse, l.sums.end = base, false, 0
 	clear(l.sums.Files)
 	o.epochsKnown = true
 	o.r.Clean = true

@@ -255,7 +255,7 @@ func (c *rawCall) number(end int64) error {
 // are missing, and the leader epochs.
 func (l *Log) beforePlaced(c *rawCall, end int64) error {
 	if c.sparse || c.batches[0].batch().BaseOffset() > end {
-		if err := l.allowGaps(); err != nil {
+		if err := l.allowGaps(end); err != nil {
 			return err
 		}
 	}

@@ -314,7 +314,7 @@ func TestRawOrder(t *testing.T) {
 	require.Equal(t, len(writes)-1, last, writes)
 	d := mem.Dirty()
 	tree := d.Clone(vfs.Choices(d, 1, 1)[0]) // no write that was not synced
-	for name, text := range map[string]string{"leader-epoch-checkpoint": "0\n1\n7 10\n", sumsName: "dense 9223372036854775806\n"} {
+	for name, text := range map[string]string{"leader-epoch-checkpoint": "0\n1\n7 10\n", sumsName: "gaps 0\n"} {
 		b, err := readAll(tree, "t-0/"+name, 1000)
 		require.NoError(t, err)
 		require.Contains(t, string(b), text)
@@ -331,7 +331,8 @@ func TestRawOrder(t *testing.T) {
 	mem.SetHook(nil)
 	require.Equal(t, []string{"t-0/00000000000000000000.log"}, writes, "once is enough")
 	g.reopen()
-	require.Equal(t, int64(sparse), g.log.denseFrom.Load(), "for ever")
+	require.Zero(t, g.log.gapsFrom.Load(), "for ever")
+	require.False(t, g.log.dense(0))
 }
 
 // TestRawEpochs: a follower's epochs only rise, as those that recovery finds do,
@@ -412,4 +413,33 @@ func TestAdoptedRollAtEnd(t *testing.T) {
 	g.st.RecoveryPoint = 2
 	l = g.open()
 	require.Len(t, readAllRecords(t, l, 0), 2)
+}
+
+// TestRawAdopted: a log that came from Kafka, with gaps between its segments,
+// follows on with gaps of its own. A crash then is no damage.
+func TestRawAdopted(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, Config{SegmentBytes: 4096, TimestampAfter: -1})
+	for _, base := range []int64{0, 1000, 2000} {
+		g.putFile(g.logFile(base), numberedBatch(t, base, 3, at(base, 0)))
+	}
+	g.st = OpenState{RecoveryPoint: 2003, StartOffset: -1, HighWatermark: -1, Adopted: true, Clean: true}
+	l := g.open()
+	require.Equal(t, int64(2003), l.LogEndOffset())
+	want := 9
+	for base := int64(3000); base < 3600; base += 10 {
+		r, err := l.AppendRaw(numberedBatch(t, base, 4, at(base, 0)), RawOptions{Follower: true})
+		require.NoError(t, err)
+		require.NoError(t, l.WaitDurable(context.Background(), r.Durable))
+		want += 4
+	}
+	require.Greater(t, len(l.Segments()), 4)
+	for _, point := range []int64{-1, 0, 2003, l.LogEndOffset()} {
+		l.Abandon()
+		g.st.Clean, g.st.RecoveryPoint = false, point
+		l = g.open()
+		require.Nil(t, g.rep.Damage)
+		require.Zero(t, g.rep.BytesCut)
+		require.Equal(t, int64(3594), l.LogEndOffset())
+		require.Len(t, readAllRecords(t, l, 0), want)
+	}
 }

@@ -134,7 +134,7 @@ func (o *opening) gap(i int, prev *segment.Scan, next int64) error {
 	case seg.Base() == next:
 		return nil
 	case seg.Base() > next && !o.l.dense(next) && prev.Stop != segment.StopZeros:
-		if o.l.sums.Dense != sparse {
+		if next < o.l.gapsFrom.Load() || o.others(seg.Base()) {
 			return nil
 		}
 		// Of what Leat appended, only a segment that was sealed is followed by a
@@ -198,8 +198,12 @@ func (o *opening) sealed(i int) bool {
 	if sum, ok := o.l.sums.of(o.segs[i].Base(), segment.LogSuffix); ok && sum.Size == o.segs[i].Size() {
 		return true
 	}
-	return o.st.Adopted && o.l.sums.Dense != sparse && o.segs[i+1].Base() < o.l.sums.Dense
+	return o.others(o.segs[i+1].Base())
 }
+
+// others tells whether a segment was there when the log was adopted: a later one
+// may begin where it ended then.
+func (o *opening) others(base int64) bool { return o.st.Adopted && base < o.l.sums.Dense }
 
 // scan scans one segment and takes in what its batches say.
 func (o *opening) scan(seg *segment.Segment) (scanned, error) {
