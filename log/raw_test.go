@@ -433,6 +433,9 @@ func TestRawAdopted(t *testing.T) {
 		want += 4
 	}
 	require.Greater(t, len(l.Segments()), 4)
+	for _, s := range l.Segments()[3:] {
+		require.Equal(t, int64(4), s.BaseOffset%10, "a segment begins where the one before ends: %+v", s)
+	}
 	for _, point := range []int64{-1, 0, 2003, l.LogEndOffset()} {
 		l.Abandon()
 		g.st.Clean, g.st.RecoveryPoint = false, point
@@ -442,4 +445,20 @@ func TestRawAdopted(t *testing.T) {
 		require.Equal(t, int64(3594), l.LogEndOffset())
 		require.Len(t, readAllRecords(t, l, 0), want)
 	}
+
+	// Kafka has it again, compacts it, and gives it back.
+	l.Abandon()
+	for _, s := range l.Segments()[4:] {
+		for name := range g.files() {
+			if strings.HasPrefix(name, fmt.Sprintf("%020d", s.BaseOffset)) {
+				g.remove(name)
+			}
+		}
+	}
+	g.putFile(g.logFile(9000), numberedBatch(t, 9000, 3, at(9000, 0)))
+	g.st = OpenState{RecoveryPoint: 0, StartOffset: -1, HighWatermark: -1, Adopted: true, Marks: NewMarks(new([8]uint64), nil)}
+	l = g.open()
+	require.Nil(t, g.rep.Damage)
+	require.Zero(t, g.rep.BytesCut)
+	require.Equal(t, int64(9003), l.LogEndOffset())
 }
