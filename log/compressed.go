@@ -39,7 +39,7 @@ func (l *Log) appendCompressed(records []Record, f facts, epoch int32, d Durabil
 
 	c := l.env.rawCall()
 	defer l.env.releaseRaw(c)
-	c.from, c.epoch = fromClient, epoch
+	c.cfg, c.from, c.epoch = l.cfg(), fromClient, epoch
 	c.add(out)
 	c.total()
 	l.writing.Lock()

@@ -80,7 +80,7 @@ func (l *Log) checkProducer(c *rawCall) (r RawResult, err error) {
 		return r, err
 	}
 	r = RawResult{BaseOffset: dup.FirstOffset, LastOffset: dup.LastOffset, AppendTime: -1, Duplicate: true}
-	if l.cfg().LogAppendTime {
+	if c.cfg.LogAppendTime {
 		r.AppendTime = dup.Timestamp
 	}
 	return r, nil
@@ -156,13 +156,13 @@ type Marker struct {
 func (l *Log) AppendMarker(m Marker, d Durability) (RawResult, error) {
 	c := l.env.rawCall()
 	defer l.env.releaseRaw(c)
-	c.from, c.transaction = fromCoordinator, m.Version
+	c.cfg, c.from, c.transaction = l.cfg(), fromCoordinator, m.Version
 	c.packed = codec.AppendMarker(c.packed[:0], codec.Header{
 		LeaderEpoch: -1, BaseTimestamp: m.Time.UnixMilli(), ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch,
 	}, m.Commit, m.CoordinatorEpoch)
 	b := codec.Batch(c.packed)
 	now := int64(noTime)
-	if l.cfg().LogAppendTime {
+	if c.cfg.LogAppendTime {
 		now = time.Now().UnixMilli()
 	}
 	if err := l.takeClient(c, b, nil, b.MaxTimestamp(), now); err != nil {

@@ -37,6 +37,7 @@ type RawResult struct {
 // A rawCall is what one call works with: the batches, and memory for those that
 // are not stored as they came. The Env lends it.
 type rawCall struct {
+	cfg   *Config // as it was when the call came
 	from  origin
 	epoch int32 // to stamp; 0: the latest
 
@@ -133,7 +134,7 @@ func (e *Env) releaseRaw(c *rawCall) {
 func (l *Log) AppendRaw(raw []byte, o RawOptions) (RawResult, error) {
 	c := l.env.rawCall()
 	defer l.env.releaseRaw(c)
-	c.epoch = o.Epoch
+	c.cfg, c.epoch = l.cfg(), o.Epoch
 	var err error
 	if o.Follower {
 		c.from, err = fromLeader, l.checkReplicated(c, raw)
@@ -149,7 +150,7 @@ func (l *Log) AppendRaw(raw []byte, o RawOptions) (RawResult, error) {
 // appendCall appends what a call has gathered and tells where it is.
 func (l *Log) appendCall(c *rawCall, d Durability) (RawResult, error) {
 	if d == 0 {
-		d = l.cfg().Durability
+		d = c.cfg.Durability
 	}
 	c.total()
 	l.writing.Lock()
@@ -229,7 +230,7 @@ func (l *Log) place(c *rawCall, d Durability) (r RawResult, err error) {
 	}
 	l.publish(seg, last+1, int(c.bytes), d)
 	r.BaseOffset, r.LastOffset, r.AppendTime = first, last, -1
-	if l.cfg().LogAppendTime && c.from != fromLeader {
+	if c.cfg.LogAppendTime && c.from != fromLeader {
 		r.AppendTime = c.latest
 	}
 	return r, nil
@@ -295,7 +296,7 @@ func (l *Log) repack(c *rawCall, b *rawBatch, plain []byte, k compress.Codec) er
 	h := b.batch().Header()
 	h.Attributes = h.Attributes&^codec.CodecMask | uint16(k)
 	h.Put(b.header[:])
-	if n := int64(codec.HeaderSize + len(b.payload)); n > int64(l.cfg().MaxBatchBytes) {
+	if n := int64(codec.HeaderSize + len(b.payload)); n > int64(c.cfg.MaxBatchBytes) {
 		return l.tooLarge(n)
 	}
 	return nil

@@ -25,7 +25,7 @@ const (
 // stored.
 func (l *Log) checkClient(c *rawCall, raw []byte, o *RawOptions) error {
 	now := int64(noTime)
-	if l.cfg().LogAppendTime {
+	if c.cfg.LogAppendTime {
 		now = time.Now().UnixMilli()
 	}
 	for pos := 0; pos < len(raw) || pos == 0; {
@@ -92,7 +92,7 @@ func checkHeader(b codec.Batch) error {
 }
 
 func (l *Log) checkClientBatch(c *rawCall, b codec.Batch, o *RawOptions, now int64) error {
-	cfg := l.cfg()
+	cfg := c.cfg
 	if int64(len(b)) > int64(cfg.MaxBatchBytes) {
 		return l.tooLarge(int64(len(b)))
 	}
@@ -131,7 +131,7 @@ func (l *Log) checkClientBatch(c *rawCall, b codec.Batch, o *RawOptions, now int
 		return fmt.Errorf("%w: %d of %d records have no key, and %s is compacted", ErrInvalidRecord, s.NullKeys, s.Records, cfg.Topic)
 	}
 	if !cfg.LogAppendTime {
-		if err := l.checkRawTimes(s); err != nil {
+		if err := l.checkRawTimes(cfg, s); err != nil {
 			return err
 		}
 	}
@@ -152,8 +152,7 @@ func unpackError(err error) error {
 
 // checkRawTimes refuses records whose timestamps are outside the topic's window,
 // like checkTimes. No timestamp (-1) is always allowed.
-func (l *Log) checkRawTimes(s codec.Summary) error {
-	cfg := l.cfg()
+func (l *Log) checkRawTimes(cfg *Config, s codec.Summary) error {
 	after, before := cfg.TimestampAfter, cfg.TimestampBefore
 	if s.MinTimestamp == math.MaxInt64 && s.MaxTimestamp <= -1 ||
 		(after < 0 || s.MaxTimestamp-max(l.seen.Load(), 0) <= after.Milliseconds()) && before < 0 {
@@ -177,7 +176,7 @@ func (l *Log) checkRawTimes(s codec.Summary) error {
 func (l *Log) takeClient(c *rawCall, b codec.Batch, plain []byte, latest, now int64) error {
 	r := c.add(b)
 	changed := false
-	if k := l.cfg().Compression; k != compress.None && k != b.Compression() && !b.IsControl() {
+	if k := c.cfg.Compression; k != compress.None && k != b.Compression() && !b.IsControl() {
 		if err := l.repack(c, r, plain, k); err != nil {
 			return err
 		}
