@@ -54,6 +54,13 @@ func TestAllocations(t *testing.T) {
 				}
 			})
 
+			raw := rawBatch(t, 100, nil)
+			atMost(write+1, "raw append", 200, func() {
+				if _, err := p.AppendBatches(raw, AppendOptions{}); err != nil {
+					t.Error(err)
+				}
+			})
+
 			r := reader(t, p, ReaderOptions{})
 			var sum int64
 			zero("batch by batch", 1000, func() {

@@ -25,7 +25,7 @@ type TopicConfig struct {
 	FlushInterval time.Duration // of Written data; 0: 1 s [flush.ms]
 	FlushBytes    int64         // of Written data, a partition; 0: Unlimited [leat.flush.bytes]
 	External      External      // what a wrapper owns; 0: nothing [leat.external]
-	Compression   Compression   // of what Leat encodes; raw batches keep theirs; 0: None [compression.type]
+	Compression   Compression   // of what is stored; 0: None, where raw batches keep theirs [compression.type]
 	Cleanup       Cleanup       // 0: CleanupDelete [cleanup.policy]
 	SegmentBytes  int64         // 1 KiB to 2 GiB - 1; 0: 1 GiB [segment.bytes]
 	SegmentAge    time.Duration // 0: 7 days [segment.ms]

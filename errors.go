@@ -22,12 +22,20 @@ var (
 	ErrInvalidRecord    = log.ErrInvalidRecord                                   // INVALID_RECORD
 	ErrInvalidTimestamp = log.ErrInvalidTimestamp                                // INVALID_TIMESTAMP
 	ErrOffsetOutOfRange = log.ErrOffsetOutOfRange                                // OFFSET_OUT_OF_RANGE; see OffsetError
-	ErrCorrupt          = log.ErrCorrupt                                         // CORRUPT_MESSAGE; see CorruptError
+	ErrCorrupt          = log.ErrCorrupt                                         // CORRUPT_MESSAGE; of what is stored, see CorruptError
 	ErrNoSpace          = log.ErrNoSpace                                         // KAFKA_STORAGE_ERROR; nothing was written, and it can be tried again
-	ErrRecordTooLarge   = log.ErrRecordTooLarge                                  // MESSAGE_TOO_LARGE
-	ErrUnsupported      = log.ErrUnsupported                                     // UNSUPPORTED_FOR_MESSAGE_FORMAT: from an older or newer Kafka or Leat
+	ErrRecordTooLarge   = log.ErrRecordTooLarge                                  // MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE
+	ErrUnsupported      = log.ErrUnsupported                                     // UNSUPPORTED_FOR_MESSAGE_FORMAT, UNSUPPORTED_COMPRESSION_TYPE: from an older or newer Kafka or Leat
 	ErrOffsetOverflow   = log.ErrOffsetOverflow                                  // the partition has no offset left
 	ErrFailed           = log.ErrFailed                                          // KAFKA_STORAGE_ERROR; see Partition.Reopen
+)
+
+// What fences a producer or a leader off. In brackets, again, Kafka's names.
+var (
+	ErrOutOfOrderSequence = log.ErrOutOfOrderSequence // OUT_OF_ORDER_SEQUENCE_NUMBER
+	ErrFenced             = log.ErrFenced             // INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: a newer epoch of the producer has been seen
+	ErrTxnState           = log.ErrTxnState           // INVALID_TXN_STATE
+	ErrStaleEpoch         = log.ErrStaleEpoch         // FENCED_LEADER_EPOCH
 )
 
 // OffsetError is ErrOffsetOutOfRange with the range that there was: Start is

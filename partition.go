@@ -28,6 +28,13 @@ type Partition struct {
 // AppendOptions are for one append.
 type AppendOptions struct {
 	Durability Durability // 0: the topic's
+	// Follower, for AppendBatches only, keeps base offsets and leader epochs as
+	// they are in the batches.
+	Follower bool
+	// Epoch is the leader epoch to stamp, with ExternalEpochs only; 0: the latest.
+	// One above the latest begins with this append, and is on stable storage before
+	// the records can be read; one below it is ErrStaleEpoch.
+	Epoch int32
 }
 
 // Topic is the topic that the partition is of.
@@ -72,7 +79,7 @@ func (p *Partition) offset(of func(*log.Log) int64) int64 {
 // a store that was closed meanwhile, the records may be stored or not.
 //
 // The errors to expect are ErrRecordTooLarge (the records do not fit one batch),
-// ErrInvalidTimestamp, ErrInvalidRecord, ErrNoSpace, ErrFailed (see Reopen),
+// ErrInvalidTimestamp, ErrInvalidRecord, ErrStaleEpoch, ErrNoSpace, ErrFailed (see Reopen),
 // *CorruptError (the partition is damaged), ErrUnknownTopic (deleted) and
 // ErrClosed.
 func (p *Partition) Append(ctx context.Context, records ...Record) (int64, error) {
@@ -82,7 +89,7 @@ func (p *Partition) Append(ctx context.Context, records ...Record) (int64, error
 // AppendWith is Append with options.
 func (p *Partition) AppendWith(ctx context.Context, o AppendOptions, records ...Record) (int64, error) {
 	l := p.log.Load()
-	if l == nil || len(records) == 0 || p.keyed || o.Durability > Written {
+	if l == nil || len(records) == 0 || p.keyed || o.Durability > Written || o.Epoch != 0 || o.Follower {
 		return p.appendSlow(ctx, o, asLog(records))
 	}
 	base, err := l.Append(ctx, asLog(records), log.Durability(o.Durability))
@@ -94,11 +101,14 @@ func (p *Partition) AppendWith(ctx context.Context, o AppendOptions, records ...
 }
 
 func (p *Partition) appendSlow(ctx context.Context, o AppendOptions, records []log.Record) (int64, error) {
-	if o.Durability > Written {
-		return -1, invalidConfig("AppendOptions.Durability is %v", o.Durability)
-	}
 	l, err := p.use()
 	if err != nil {
+		return -1, err
+	}
+	if o.Follower {
+		return -1, invalidConfig("AppendOptions.Follower is for AppendBatches")
+	}
+	if err := o.check(l); err != nil {
 		return -1, err
 	}
 	if len(records) == 0 {
@@ -112,7 +122,7 @@ func (p *Partition) appendSlow(ctx context.Context, o AppendOptions, records []l
 			return -1, fmt.Errorf("%w: record %d of %d has no key, and %s is compacted", ErrInvalidRecord, i, len(records), p.topic.name)
 		}
 	}
-	base, err := l.Append(ctx, records, log.Durability(o.Durability))
+	base, err := l.AppendAt(ctx, records, o.Epoch, log.Durability(o.Durability))
 	p.topic.store.touch()
 	if err != nil {
 		return -1, p.fail(err)

@@ -30,6 +30,7 @@ type Decoder struct {
 
 	headers []RecordHeader // those of the last record, or of all since Reset
 	keep    bool           // which of the two
+	skip    bool           // headers are checked and not kept
 	keys    interner
 }
 

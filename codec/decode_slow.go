@@ -77,6 +77,9 @@ func (d *Decoder) readHeaders(c *cursor) []RecordHeader {
 		if c.err != nil {
 			return nil
 		}
+		if d.skip {
+			continue
+		}
 		d.headers = append(d.headers, RecordHeader{Key: d.keys.get(key), Value: value})
 	}
 	return d.headers[first:len(d.headers):len(d.headers)]

@@ -1,6 +1,9 @@
 package codec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
 
 const (
 	HeaderSize     = 61 // bytes of a batch before its records
@@ -127,6 +130,14 @@ func Seal(b []byte) {
 	_ = b[HeaderSize-1]
 	binary.BigEndian.PutUint32(b[lengthPos:], uint32(len(b)-LogOverhead))
 	binary.BigEndian.PutUint32(b[crcPos:], CRC(b[attributesPos:]))
+}
+
+// SealParts is Seal for a batch whose header lies apart from what follows it.
+func SealParts(header, payload []byte) {
+	_ = header[HeaderSize-1]
+	binary.BigEndian.PutUint32(header[lengthPos:], uint32(HeaderSize+len(payload)-LogOverhead))
+	crc := crc32.Update(CRC(header[attributesPos:HeaderSize]), castagnoli, payload)
+	binary.BigEndian.PutUint32(header[crcPos:], crc)
 }
 
 // SetBaseOffset moves a sealed batch to another offset. The CRC stays good,

@@ -41,6 +41,7 @@ func Unpack(b Batch, buf []byte, coders *compress.Coders, limit int) ([]byte, er
 type Summary struct {
 	Records      int
 	MaxTimestamp int64 // the true one of the records, -1 if there are none
+	MinTimestamp int64 // of those that have one (-1 is none); math.MaxInt64 if none has
 	NullKeys     int   // records without a key, which a compacted topic refuses
 }
 
@@ -51,12 +52,12 @@ type Summary struct {
 // sequence if there is a producer id; what breaks only these rules is
 // ErrInvalid.
 func Inspect(b Batch, coders *compress.Coders, limit int, client bool) (Summary, error) {
-	s := Summary{MaxTimestamp: -1}
+	s := Summary{MaxTimestamp: -1, MinTimestamp: math.MaxInt64}
 	if err := b.Check(); err != nil {
 		return s, err
 	}
 	if client {
-		if err := b.checkClient(); err != nil {
+		if err := b.CheckClient(); err != nil {
 			return s, err
 		}
 	}
@@ -65,10 +66,19 @@ func Inspect(b Batch, coders *compress.Coders, limit int, client bool) (Summary,
 		return s, err
 	}
 	var d Decoder
+	return d.Inspect(b, payload)
+}
+
+// Inspect checks every record of b, whose payload is as Reset wants it, and keeps
+// none: it allocates nothing, however many headers the records have.
+func (d *Decoder) Inspect(b Batch, payload []byte) (Summary, error) {
+	s := Summary{MaxTimestamp: -1, MinTimestamp: math.MaxInt64}
 	if err := d.Reset(b, payload); err != nil {
 		return s, err
 	}
-	s.MaxTimestamp = math.MinInt64
+	d.skip = true
+	defer func() { d.skip = false }()
+	most := int64(math.MinInt64)
 	var r Record
 	for {
 		err := d.Next(&r)
@@ -79,13 +89,16 @@ func Inspect(b Batch, coders *compress.Coders, limit int, client bool) (Summary,
 			return s, err
 		}
 		s.Records++
-		s.MaxTimestamp = max(s.MaxTimestamp, r.Timestamp)
+		most = max(most, r.Timestamp)
+		if r.Timestamp != -1 {
+			s.MinTimestamp = min(s.MinTimestamp, r.Timestamp)
+		}
 		if r.Key == nil {
 			s.NullKeys++
 		}
 	}
-	if s.Records == 0 {
-		s.MaxTimestamp = -1
+	if s.Records > 0 {
+		s.MaxTimestamp = most
 	}
 	return s, nil
 }
@@ -96,10 +109,10 @@ func Validate(b Batch, coders *compress.Coders, limit int, client bool) error {
 	return err
 }
 
-// checkClient is the part of Kafka's rules for clients (LogValidator's
+// CheckClient is the part of Kafka's rules for clients (LogValidator's
 // validateBatch) that the header shows. Dense offset deltas follow: Decoder
 // wants them rising and within the last, and here are as many records as can be.
-func (b Batch) checkClient() error {
+func (b Batch) CheckClient() error {
 	count, last := b.RecordCount(), b.LastOffsetDelta()
 	switch {
 	case int64(count) != int64(last)+1: // so that there is at least one

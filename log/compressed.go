@@ -1,20 +1,13 @@
 package log
 
 import (
-	"errors"
-	"fmt"
-	"math"
-
 	"github.com/leatlog/leat/codec"
-	"github.com/leatlog/leat/compress"
-	"github.com/leatlog/leat/internal/vfs"
-	"github.com/leatlog/leat/segment"
 )
 
 // appendCompressed makes the whole batch before it asks for the lock: neither
 // the CRC nor the compressed records depend on the offset and the leader epoch,
 // which are patched in. Other appends go on meanwhile.
-func (l *Log) appendCompressed(records []Record, f facts, d Durability) (base int64, s stored, err error) {
+func (l *Log) appendCompressed(records []Record, f facts, epoch int32, d Durability) (base int64, s stored, err error) {
 	if err := l.refusing(); err != nil {
 		return 0, s, err
 	}
@@ -33,11 +26,8 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (base in
 
 	*packed = append((*packed)[:0], b[:codec.HeaderSize]...)
 	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], l.cfg().Compression)
-	if errors.Is(err, compress.ErrClosed) {
-		return 0, s, ErrClosed // with its store, since the look above
-	}
 	if err != nil {
-		return 0, s, fmt.Errorf("compress: %w", err)
+		return 0, s, codersError(err)
 	}
 	*packed = out
 	if len(out) > int(l.cfg().MaxBatchBytes) {
@@ -47,44 +37,13 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (base in
 	h.Put(out)
 	codec.Seal(out)
 
+	c := l.env.rawCall()
+	defer l.env.releaseRaw(c)
+	c.cfg, c.from, c.epoch = l.cfg(), fromClient, epoch
+	c.add(out)
+	c.total()
 	l.writing.Lock()
 	defer l.unlock()
-	base, err = l.appendEncoded(out, len(records), h.MaxTimestamp, d)
-	return base, l.takeStored(base, len(records), err), err
-}
-
-// appendEncoded appends one whole batch, with its base offset and leader epoch
-// still to be set. writing is held.
-func (l *Log) appendEncoded(b []byte, count int, latest int64, d Durability) (int64, error) {
-	if err := l.refusing(); err != nil {
-		return 0, err
-	}
-	base := l.end.Load()
-	if base > math.MaxInt64-int64(count) {
-		return 0, ErrOffsetOverflow
-	}
-	codec.SetBaseOffset(b, base)
-	codec.SetLeaderEpoch(b, l.w.epoch)
-	seg, _, err := l.room(base, base+int64(count)-1, len(b), latest, nil)
-	if err != nil {
-		return 0, err
-	}
-	if err = l.copyIn(seg, b); err == nil {
-		err = seg.Commit(len(b), segment.Entry{LastOffset: base + int64(count) - 1, MaxTimestamp: latest})
-	}
-	if err != nil {
-		return 0, l.appendError(err)
-	}
-	l.publish(seg, base+int64(count), len(b), d)
-	return base, nil
-}
-
-func (l *Log) copyIn(seg *segment.Segment, b []byte) (err error) {
-	to, err := seg.Reserve(len(b))
-	if err != nil {
-		return err
-	}
-	defer vfs.Recover(seg.WriterPath(), to, &err, vfs.SetFault())
-	copy(to, b)
-	return nil
+	r, err := l.place(c, d)
+	return r.BaseOffset, l.takeStored(r.BaseOffset, len(records), err), err
 }

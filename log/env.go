@@ -45,6 +45,7 @@ type Env struct {
 	buffers sync.Pool // of *[]byte, for compressed batches
 	// Of all logs, so that one that is idle keeps none.
 	requests sync.Pool // of *request
+	raws     sync.Pool // of *rawCall
 	waiters  sync.Pool // of *syncWaiter
 	road     road
 	awake    awake

@@ -22,6 +22,12 @@ var (
 	ErrInvalidRecord    = errors.New("leat: invalid record")
 	ErrFailed           = errors.New("leat: partition failed; reopen it")
 
+	// What keeps a producer or a leader from appending. In brackets Kafka's names.
+	ErrOutOfOrderSequence = errors.New("leat: sequence out of order")       // [OUT_OF_ORDER_SEQUENCE_NUMBER]
+	ErrFenced             = errors.New("leat: producer epoch is fenced")    // [INVALID_PRODUCER_EPOCH]
+	ErrStaleEpoch         = errors.New("leat: leader epoch is stale")       // [FENCED_LEADER_EPOCH]
+	ErrCoordinatorFenced  = errors.New("leat: coordinator epoch is fenced") // [TRANSACTION_COORDINATOR_FENCED]
+
 	// ErrWait is a cursor's answer when there is nothing to read yet.
 	ErrWait = errors.New("leat: nothing to read yet")
 )

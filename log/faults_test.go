@@ -71,6 +71,43 @@ func (f *faultRun) append(n int, d Durability) bool {
 	return true
 }
 
+// raw appends two batches a call, each call in a leader epoch of its own. A
+// follower's log may have gaps from its first call on, though it has none here.
+func (f *faultRun) raw(n int, follower bool) bool {
+	for range n {
+		o, epoch := RawOptions{Follower: follower, Durability: Synced}, int32(f.end+1)
+		first, second := at(0, -1), at(0, -1)
+		if follower {
+			if f.err = f.l.Sync(context.Background()); f.err != nil {
+				return false
+			}
+			f.l.writing.Lock()
+			f.err = f.l.allowGaps(int64(f.end))
+			f.l.unlock()
+			if f.err != nil {
+				return false
+			}
+			first, second = at(int64(f.end), epoch), at(int64(f.end)+1, epoch)
+		} else {
+			o.Epoch = epoch
+		}
+		raw := append(numberedBatch(f.g.t, int64(f.end), 1, first), numberedBatch(f.g.t, int64(f.end)+1, 1, second)...)
+		r, err := f.l.AppendRaw(raw, o)
+		if err == nil && r.BaseOffset != int64(f.end) {
+			err = fmt.Errorf("appended at %d, not %d", r.BaseOffset, f.end)
+		}
+		if f.err = err; err != nil {
+			return false
+		}
+		f.end += 2
+		if f.err = f.l.WaitDurable(context.Background(), r.Durable); f.err != nil {
+			return false
+		}
+		f.acked = f.end
+	}
+	return true
+}
+
 var faultScenarios = []faultScenario{
 	{
 		name: "new", run: func(f *faultRun) { _ = f.open() && f.append(1, Synced) },
@@ -116,6 +153,10 @@ var faultScenarios = []faultScenario{
 				}
 			}
 		},
+	}, {
+		name: "raw", cfg: Config{ExternalEpochs: true, TimestampAfter: -1},
+		before: func(g *rig) { g.open() },
+		run:    func(f *faultRun) { _ = f.raw(6, false) && f.raw(6, true) },
 	}, {
 		name: "close",
 		before: func(g *rig) {

@@ -72,6 +72,7 @@ type Log struct {
 	epochs    Epochs
 	producers *Producers
 	snapshot  int64 // the offset of the newest snapshot file
+	expireAt  int64 // when producers are to be looked through next, in milliseconds
 
 	work  sync.WaitGroup // background work that Close waits for
 	seals sealer
@@ -89,6 +90,7 @@ type Log struct {
 	// denseFrom is the offset from which on none may be missing; noOffset when
 	// it cannot be told.
 	denseFrom atomic.Int64
+	gapsFrom  atomic.Int64 // from where on some may be missing again: see allowGaps
 	txns      txns
 	folder    folder
 }
@@ -167,8 +169,10 @@ func (l *Log) RecoveryPoint() int64 {
 	return l.durable.Load()
 }
 
-// dense tells whether no offset may be missing from this one on.
-func (l *Log) dense(offset int64) bool { return offset >= l.denseFrom.Load() }
+// dense tells whether no offset may be missing where this one is.
+func (l *Log) dense(offset int64) bool {
+	return offset >= l.denseFrom.Load() && offset < l.gapsFrom.Load()
+}
 
 // LastStableOffset is the offset below which every transaction is decided.
 func (l *Log) LastStableOffset() int64 { return min(l.HighWatermark(), l.unstable.Load()) }

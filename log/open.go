@@ -229,6 +229,7 @@ func (o *opening) sidecars() error {
 		l.sums.Dense = noOffset // others may have compacted what was written here
 	}
 	l.denseFrom.Store(l.sums.Dense)
+	l.gapsFrom.Store(l.sums.gapsFrom())
 	b, err := readAll(l.env.fsys, segment.Join(l.dir, epochsName), maxSidecar)
 	if err == nil {
 		var e *Epochs
@@ -322,7 +323,8 @@ func (o *opening) create() error {
 		return err
 	}
 	l.denseFrom.Store(base)
-	l.sums.Dense, l.sums.end = base, 0
+	l.gapsFrom.Store(noOffset)
+	l.sums.Dense, l.sums.Sparse, l.sums.end = base, false, 0
 	l.sums.Files, l.sums.packed = nil, nil
 	o.epochsKnown = true
 	o.r.Clean = true
@@ -447,6 +449,8 @@ func (o *opening) settleEpochs(start, end int64) error {
 	}
 	if latest, ok := l.epochs.Latest(); ok {
 		l.w.epoch = latest.Epoch
+	} else {
+		l.w.epoch = -1 // the first append begins one
 	}
 	if changed && l.damage == nil {
 		return l.writeEpochs()

@@ -19,7 +19,7 @@ import (
 	"github.com/leatlog/leat/segment"
 )
 
-// The power-loss test. A random script of appends, syncs, rolls, closes and
+// The power-loss test. A random script of appends, plain and raw, syncs, rolls, closes and
 // opens runs over a file system that remembers what is durable. At every call
 // that changes the disk, and between the steps, the power is cut: trees are made
 // that the disk may hold then, and each is recovered and checked (see
@@ -113,6 +113,8 @@ func newPower(t *testing.T, seed uint64, stats *powerStats) *power {
 		IndexInterval: []int{1, 200, 4096}[p.rng.IntN(3)],
 		Durability:    []Durability{Synced, Written}[p.rng.IntN(2)],
 		FlushInterval: []time.Duration{-1, time.Millisecond}[p.rng.IntN(2)],
+		// Raw appends bring producers, whose times are of long ago.
+		ProducerExpiration: -1,
 	}
 	p.mem = vfs.NewCrashMem()
 	require.NoError(t, p.mem.Mkdir("t-0"))
@@ -166,7 +168,9 @@ func (p *power) open(st OpenState) {
 
 func (p *power) step() {
 	ctx := context.Background()
-	switch n := p.rng.IntN(23); {
+	switch n := p.rng.IntN(30); {
+	case n >= 23:
+		p.raw()
 	case n < 14:
 		d := []Durability{0, Synced, Written}[p.rng.IntN(3)]
 		records := p.records()

@@ -16,7 +16,7 @@ import (
 const cachedBatches = 5
 
 // ErrTxnState is Kafka's INVALID_TXN_STATE: a producer wrote data outside of its
-// open transaction.
+// open transaction, or in one that nobody coordinates.
 var ErrTxnState = errors.New("leat: invalid transaction state")
 
 // Producers is what a partition knows of the producers that wrote to it: epochs
@@ -356,15 +356,19 @@ func (e *producerEntry) state() ProducerState {
 		Batches:               make([]ProducerBatch, 0, e.count),
 	}
 	for _, b := range e.batches[:e.count] {
-		s.Batches = append(s.Batches, ProducerBatch{
-			FirstSequence: b.firstSequence(),
-			LastSequence:  b.lastSequence,
-			FirstOffset:   b.lastOffset - int64(b.offsetDelta),
-			LastOffset:    b.lastOffset,
-			Timestamp:     b.timestamp,
-		})
+		s.Batches = append(s.Batches, b.public())
 	}
 	return s
+}
+
+func (b producerBatch) public() ProducerBatch {
+	return ProducerBatch{
+		FirstSequence: b.firstSequence(),
+		LastSequence:  b.lastSequence,
+		FirstOffset:   b.lastOffset - int64(b.offsetDelta),
+		LastOffset:    b.lastOffset,
+		Timestamp:     b.timestamp,
+	}
 }
 
 // setEpoch forgets the batches of another epoch: sequences begin anew.

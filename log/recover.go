@@ -70,7 +70,7 @@ func (o *opening) scanAll() (again bool, err error) {
 	for i := from; i < len(o.segs); i++ {
 		if i > from {
 			prev := done[len(done)-1]
-			if reason := o.gap(prev.scan, next, o.segs[i]); reason != nil {
+			if reason := o.gap(i, prev.scan, next); reason != nil {
 				if again, err := o.stopAt(&done, i, prev.scan.Valid, next, reason); again || err != nil {
 					return again, err
 				}
@@ -128,12 +128,22 @@ func (o *opening) scanAll() (again bool, err error) {
 // gap says what is wrong with a segment that follows a scanned one. Offsets may
 // be missing between them where they may be missing at all, but not when the
 // one before ends in zeros, which are batches that were not written.
-func (o *opening) gap(prev *segment.Scan, next int64, seg *segment.Segment) error {
+func (o *opening) gap(i int, prev *segment.Scan, next int64) error {
+	seg := o.segs[i]
 	switch {
 	case seg.Base() == next:
 		return nil
 	case seg.Base() > next && !o.l.dense(next) && prev.Stop != segment.StopZeros:
-		return nil
+		if next < o.l.gapsFrom.Load() {
+			return nil
+		}
+		// Of what Leat appended, only a segment that was sealed is followed by a
+		// gap (rollFar), and by batches, not by a file that was just made.
+		if o.sealed(i - 1) {
+			if data, err := o.l.hasData(seg.Base(), 0); data || err != nil {
+				return nil // the scan will meet the error
+			}
+		}
 	}
 	return fmt.Errorf("the next segment begins at offset %d where %d is next", seg.Base(), next)
 }
@@ -187,8 +197,12 @@ func (o *opening) sealed(i int) bool {
 	if sum, ok := o.l.sums.of(o.segs[i].Base(), segment.LogSuffix); ok && sum.Size == o.segs[i].Size() {
 		return true
 	}
-	return o.st.Adopted && o.segs[i+1].Base() <= o.l.sums.Dense
+	return o.others(o.segs[i+1].Base())
 }
+
+// others tells whether a segment was there when the log was adopted: a later one
+// may begin where it ended then.
+func (o *opening) others(base int64) bool { return o.st.Adopted && base < o.l.sums.Dense }
 
 // scan scans one segment and takes in what its batches say.
 func (o *opening) scan(seg *segment.Segment) (scanned, error) {
@@ -245,19 +259,7 @@ func (l *Log) noteProducer(p *Producers, b codec.Batch, aborted func(t abortedTx
 			control = &c
 		}
 	}
-	done, err := p.Update(b, control)
-	if err != nil {
-		// What is in the log is a fact; Kafka's recovery warns as well.
-		l.env.logger.Warn("producer state", "partition", l.name(), "offset", b.BaseOffset(), "err", err)
-		return nil
-	}
-	if done != nil && done.Aborted && aborted != nil {
-		return aborted(abortedTxn{
-			ProducerID: done.ProducerID, FirstOffset: done.FirstOffset, LastOffset: done.LastOffset,
-			LastStableOffset: p.LastStableAfter(*done),
-		})
-	}
-	return nil
+	return l.updateProducer(p, b, control, aborted)
 }
 
 // stopAt decides what an end of the sound batches means: what is left to scan,

@@ -128,6 +128,15 @@ func (s *sealer) run(l *Log) {
 // seal does one segment. All before it are sealed, so everything below its end
 // is durable when it is done.
 func (l *Log) seal(j *sealing) error {
+	if err := l.finishSegment(j); err != nil {
+		return err
+	}
+	l.advance(j.next)
+	return nil
+}
+
+// finishSegment makes the files of a segment what they stay, and notes it.
+func (l *Log) finishSegment(j *sealing) error {
 	sums, err := j.seg.Seal(true)
 	if err != nil {
 		return err
@@ -141,6 +150,5 @@ func (l *Log) seal(j *sealing) error {
 		return err
 	}
 	l.sums.add(l, j.sums...)
-	l.advance(j.next)
 	return nil
 }

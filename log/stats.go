@@ -43,6 +43,14 @@ func (l *Log) count(records int64, n int) {
 	}
 }
 
+// recount corrects count for what was not one batch with a record an offset.
+// writing is held.
+func (l *Log) recount(batches int, records int64) {
+	u := &l.w.uncounted
+	u.Batches += int64(batches) - 1
+	u.Records += records
+}
+
 // publishCounts adds what was appended since the last time to the counters.
 // writing is held.
 func (l *Log) publishCounts() {

@@ -23,6 +23,7 @@ import (
 //
 //	leat-sums 1
 //	<line crc32c> dense <offset>                         none is missing from there on
+//	<line crc32c> gaps <offset>                          but from there on some may be
 //	<line crc32c> <file crc32c> <size> <file name>
 //
 // Of a sealed segment there is a line for the log file and for each index; that
@@ -41,6 +42,9 @@ type Sums struct {
 	Dense int64
 
 	packed []byte // see pack
+	// Sparse says that from Gaps on offsets may be missing again: see allowGaps.
+	Sparse bool
+	Gaps   int64
 }
 
 // sums is a log's.
@@ -77,9 +81,14 @@ func (s *Sums) parse(line []byte) {
 	if err != nil || crc32.Checksum(line[9:], castagnoli) != uint32(crc) {
 		return
 	}
-	if len(fields) == 3 && string(fields[1]) == "dense" {
-		if n, err := strconv.ParseInt(string(fields[2]), 10, 64); err == nil && n >= 0 {
+	if len(fields) == 3 {
+		n, err := strconv.ParseInt(string(fields[2]), 10, 64)
+		switch kind := string(fields[1]); {
+		case err != nil || n < 0:
+		case kind == "dense":
 			s.Dense = n
+		case kind == "gaps":
+			s.Sparse, s.Gaps = true, n
 		}
 		return
 	}
@@ -109,6 +118,9 @@ func (s *Sums) format() []byte {
 	s.unpack()
 	b := []byte(sumsHeader)
 	b = appendSumsLine(b, fmt.Appendf(nil, "dense %d", s.Dense))
+	if s.Sparse {
+		b = appendSumsLine(b, fmt.Appendf(nil, "gaps %d", s.Gaps))
+	}
 	names := make([]string, 0, len(s.Files))
 	for name := range s.Files {
 		names = append(names, name)

@@ -235,3 +235,19 @@ func TestFreshClone(t *testing.T) {
 		t.Run(name, test)
 	}
 }
+
+func TestBehaviour(t *testing.T) {
+	var times []Timestamped
+	strict(t, &times, "behaviour", "timestamps.json")
+	require.Len(t, times, 54)
+	require.Equal(t, "INVALID_RECORD", times[1].Result.Error)
+	require.True(t, times[0].Result.Appended)
+	var scripts []ProducerOps
+	strict(t, &scripts, "behaviour", "producer-ops.json")
+	require.Len(t, scripts, 2)
+	for _, s := range scripts {
+		require.NotEmpty(t, s.Ops)
+		require.NotEmpty(t, s.FinalProducers)
+		require.NotEmpty(t, s.FinalAbortedTransactions)
+	}
+}

@@ -40,7 +40,7 @@ var keep = []string{
 	"corrupt/segments.json", "corrupt/indexes.json", "corrupt/indexes/",
 	"partition/p1/",
 	"offsets/__consumer_offsets-12/", "offsets/consumer_offsets_log.json",
-	"murmur2.json", "varint.json", "crc32c.json",
+	"behaviour/", "murmur2.json", "varint.json", "crc32c.json",
 }
 
 // keepSegments names the damaged segments of the small copy: one of each kind
