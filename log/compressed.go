@@ -18,6 +18,7 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 	if err := l.refusing(); err != nil {
 		return 0, err
 	}
+	kind := l.cfg().Compression // once: it may be changed meanwhile
 	h := newHeader()
 	now := l.stamp(&h, &f, new(clock))
 	h.LastOffsetDelta, h.RecordCount = int32(len(records)-1), int32(len(records))
@@ -32,7 +33,7 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 	n := encodeBatch(b, &h, groups[:], f, now)
 
 	*packed = append((*packed)[:0], b[:codec.HeaderSize]...)
-	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], l.cfg().Compression)
+	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], kind)
 	if errors.Is(err, compress.ErrClosed) {
 		return 0, ErrClosed // with its store, since the look above
 	}
@@ -43,7 +44,7 @@ func (l *Log) appendCompressed(records []Record, f facts, d Durability) (int64, 
 	if len(out) > int(l.cfg().MaxBatchBytes) {
 		return 0, l.tooLarge(int64(len(out)))
 	}
-	h.Attributes |= uint16(l.cfg().Compression)
+	h.Attributes |= uint16(kind)
 	h.Put(out)
 	codec.Seal(out)
 
