@@ -37,10 +37,8 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 	if taken[name] != nil {
 		return nil, fmt.Errorf("%w: %q", ErrTopicExists, name)
 	}
-	if t := s.doomed[name]; t != nil {
-		if err := s.finishDelete(t); err != nil {
-			return nil, fmt.Errorf("topic %q is being deleted: %w", name, err)
-		}
+	if err := s.finishDoomed(name); err != nil {
+		return nil, err
 	}
 	t := newTopic(s, name, newTopicID(), c)
 	t.fresh.Store(0)
@@ -161,6 +159,16 @@ func (s *Store) makeFolders(t *Topic, ids spans) (err error) {
 		}
 	}
 	return s.fsys.SyncDir(".")
+}
+
+// finishDoomed finishes the deletion of a topic whose name is wanted.
+func (s *Store) finishDoomed(name string) error {
+	if t := s.doomed[name]; t != nil {
+		if err := s.finishDelete(t); err != nil {
+			return fmt.Errorf("topic %q is being deleted: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // finishDelete removes what is left of a topic whose deletion is decided.
