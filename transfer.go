@@ -1,12 +1,14 @@
 package leat
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -128,8 +130,8 @@ func checkImport(topic string, id int32) error {
 	if topic == metadataTopic {
 		return fmt.Errorf("%w: %q is the store's own", ErrInvalidTopic, topic)
 	}
-	if _, _, ok := parseFolder(folderName(topic, id)); !ok {
-		return invalidConfig("the number of the partition is %d", id)
+	if id < 0 || id == math.MaxInt32 { // with which the count would not fit
+		return invalidConfig("the number of the partition is %d: allowed are 0 to %d", id, math.MaxInt32-1)
 	}
 	return checkFolderName(topic, id+1)
 }
@@ -326,13 +328,21 @@ func (i *importing) open() (*log.Log, error) {
 		return nil, err
 	}
 	s.report(i.folder, report)
-	for _, c := range report.Cuts {
-		if name := filepath.Base(c.Path); name != i.last {
-			l.Abandon()
-			return nil, &CorruptError{Path: i.from.Path(name), Position: c.Position, Offset: c.Offset, Err: c.Reason}
-		}
+	if c := damage(report.Cuts, i.last); c != nil {
+		l.Abandon()
+		return nil, &CorruptError{Path: i.from.Path(filepath.Base(c.Path)), Position: c.Position, Offset: c.Offset, Err: c.Reason}
 	}
 	return l, nil
+}
+
+// damage is the first of the cuts, if more was cut off than the tail of the last
+// file: that is no interrupted append.
+func damage(cuts []log.Cut, last string) *log.Cut {
+	if !slices.ContainsFunc(cuts, func(c log.Cut) bool { return filepath.Base(c.Path) != last }) {
+		return nil
+	}
+	first := slices.MinFunc(cuts, func(a, b log.Cut) int { return cmp.Compare(a.Offset, b.Offset) })
+	return &first
 }
 
 // forget drops what is known of the partition.

@@ -146,19 +146,19 @@ func TestExportImport(t *testing.T) {
 func TestExportUnderLoad(t *testing.T) {
 	st, err := Open(t.TempDir(), nil)
 	require.NoError(t, err)
-	p := part(t, st, "orders", TopicConfig{SegmentBytes: 16 << 10, Durability: Written})
+	p := part(t, st, "orders", TopicConfig{SegmentBytes: 64 << 10, Durability: Written})
 	var stop atomic.Bool
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			for !stop.Load() {
+			for n := 0; n < 2000 && !stop.Load(); n++ {
 				_, err := p.Append(ctx, Record{Value: noise(300)}, Record{Value: []byte("2")})
 				require.NoError(t, err)
 			}
 		})
 	}
 	var ends []int64
-	for i := range 5 {
+	for i := range 3 {
 		least := p.LogEndOffset()
 		out := filepath.Join(t.TempDir(), "out")
 		require.NoError(t, p.Export(ctx, out))
@@ -172,7 +172,7 @@ func TestExportUnderLoad(t *testing.T) {
 	}
 	stop.Store(true)
 	wg.Wait()
-	require.IsIncreasing(t, append(ends, 1<<60))
+	require.IsNonDecreasing(t, ends)
 	require.NoError(t, st.Close())
 }
 
@@ -199,11 +199,7 @@ func TestImportRefuses(t *testing.T) {
 			remove(t, logs(out)...)
 			return "there is no segment in it", ErrCorrupt
 		},
-		"link": func(out string) (string, error) {
-			remove(t, logs(out)[0])
-			link(t, "/etc/passwd", logs(out)[0:0], out)
-			return out, vfs.ErrType
-		},
+		"link": func(out string) (string, error) { relink(t, out, ".log"); return out, vfs.ErrType },
 		"folder": func(out string) (string, error) {
 			mkdir(t, out, "leader-epoch-checkpoint")
 			return "leader-epoch-checkpoint", vfs.ErrType
@@ -215,7 +211,10 @@ func TestImportRefuses(t *testing.T) {
 			return logs(out)[1], ErrCorrupt
 		},
 		"old format": func(out string) (string, error) {
-			flipTo(t, logs(out)[0], 16, 1)
+			remove(t, logs(out)...)
+			b, err := os.ReadFile(golden.Path(t, "batches", "old", oldBatch(t)))
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(out, "00000000000000000000.log"), b, 0o600))
 			return ".log at position 0", ErrUnsupported
 		},
 		"two starts": func(out string) (string, error) {
@@ -268,14 +267,18 @@ func TestImportRefuses(t *testing.T) {
 	require.NoError(t, st.Close())
 }
 
+// oldBatch is a segment of before Kafka 0.11.
+func oldBatch(t *testing.T) string {
+	list, err := filepath.Glob(golden.Path(t, "batches", "old", "*.log"))
+	require.NoError(t, err)
+	require.NotEmpty(t, list)
+	return filepath.Base(list[0])
+}
+
 func remove(t *testing.T, names ...string) {
 	for _, n := range names {
 		require.NoError(t, os.Remove(n))
 	}
-}
-
-func link(t *testing.T, to string, _ []string, out string) {
-	require.NoError(t, os.Symlink(to, filepath.Join(out, "00000000000000000000.log")))
 }
 
 func relink(t *testing.T, out, suffix string) {
@@ -358,8 +361,12 @@ func TestCrashOfImport(t *testing.T) {
 		}
 		require.NoError(t, st.Close())
 	}
+	step := int32(4)
+	if os.Getenv("LEAT_LONG") != "" {
+		step = 1
+	}
 	for _, fail := range []bool{false, true} {
-		for nth := int32(1); ; nth++ {
+		for nth := int32(1); ; nth += step {
 			m := vfs.NewCrashMem()
 			st, err := openFS(m, nil)
 			require.NoError(t, err)
