@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatlog/leat/compress"
+	"github.com/leatlog/leat/internal/vfs"
 )
 
 // TestConfigureSizes: the next append goes by the new sizes, whether the active
@@ -189,4 +191,66 @@ func TestConfigureEpochs(t *testing.T) {
 	g.cfg = c
 	g.reopen()
 	require.Equal(t, int32(0), g.log.LatestEpoch())
+}
+
+// TestConfigureSyncsTwice: what was appended while the first sync ran is synced
+// before the watermark becomes the durable end.
+func TestConfigureSyncsTwice(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, Config{SegmentBytes: 64 << 10, Durability: Written, FlushInterval: -1})
+	l := g.open()
+	put := func() {
+		_, err := l.Append(context.Background(), []Record{{Value: []byte("x")}}, Written)
+		require.NoError(t, err)
+	}
+	put()
+	m := g.fs.(*vfs.Mem)
+	var once sync.Once
+	m.SetHook(func(op vfs.Op, _ string, before bool) error {
+		if op == vfs.OpSync && !before {
+			once.Do(put)
+		}
+		return nil
+	})
+	defer m.SetHook(nil)
+	c := g.cfg
+	c.Durability = Synced
+	require.NoError(t, l.Configure(c))
+	require.Equal(t, int64(2), l.LogEndOffset())
+	require.Equal(t, int64(2), l.HighWatermark())
+}
+
+// TestConfigureWhileFlushing: a flush under way ends when there is no limit of
+// bytes any more.
+func TestConfigureWhileFlushing(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, Config{SegmentBytes: 64 << 10, Durability: Written, FlushInterval: -1, FlushBytes: 1})
+	l := g.open()
+	m := g.fs.(*vfs.Mem)
+	reached, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	m.SetHook(func(op vfs.Op, _ string, before bool) error {
+		if op == vfs.OpSync && before {
+			once.Do(func() {
+				close(reached)
+				<-release
+			})
+		}
+		return nil
+	})
+	defer m.SetHook(nil)
+	_, err := l.Append(context.Background(), []Record{{Value: []byte("x")}}, Written)
+	require.NoError(t, err)
+	<-reached
+	c := g.cfg
+	c.FlushBytes = -1
+	require.NoError(t, l.Configure(c))
+	close(release)
+	flushing := true
+	for i := 0; i < 100_000 && flushing; i++ {
+		l.writing.Lock()
+		flushing = l.w.flushing
+		l.unlock()
+		runtime.Gosched()
+	}
+	require.NoError(t, l.Configure(g.cfg)) // ends it in any case
+	require.False(t, flushing)
 }
