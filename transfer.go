@@ -98,13 +98,16 @@ type importing struct {
 	last   string // the last log file
 	start  int64  // the log start offset, -1 if the first segment says it
 	at     string // where the copy is
+
+	began     bool // what is known of a partition of the name is ours
+	undecided bool // the record may be there, and needs the folder
 }
 
 func (s *Store) imports(ctx context.Context, topic string, id int32, dir string) (_ *Partition, err error) {
-	if err := s.administer(ctx); err != nil {
+	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.administered()
+	defer s.leave()
 	if err := checkImport(topic, id); err != nil {
 		return nil, err
 	}
@@ -113,14 +116,15 @@ func (s *Store) imports(ctx context.Context, topic string, id int32, dir string)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	i := &importing{s: s, id: id, folder: folderName(topic, id), from: from, start: -1}
+	i := &importing{s: s, id: id, folder: folderName(topic, id), from: from, start: -1,
+		at: "import-0." + randomHex() + "-delete"}
 	if err := i.list(); err != nil {
 		return nil, err
 	}
-	if err := i.target(topic); err != nil {
-		return nil, err
+	if t, err := s.Topic(topic); err == nil && t.has(id) { // before a long copy is made in vain
+		return nil, i.exists()
 	}
-	return i.run(ctx)
+	return i.run(ctx, topic)
 }
 
 func checkImport(topic string, id int32) error {
@@ -192,7 +196,7 @@ func (i *importing) target(topic string) error {
 	}
 	s.mu.RUnlock()
 	if i.t != nil && i.t.has(i.id) {
-		return fmt.Errorf("%w: it has a partition %d", ErrTopicExists, i.id)
+		return i.exists()
 	}
 	if i.t == nil {
 		i.t = newTopic(s, topic, newTopicID(), adoptedConfig(1))
@@ -217,6 +221,10 @@ func (i *importing) target(topic string) error {
 	return log.RemoveFolder(s.env, i.folder)
 }
 
+func (i *importing) exists() error {
+	return fmt.Errorf("%w: it has a partition %d", ErrTopicExists, i.id)
+}
+
 // settings are the topic's with the partition.
 func (i *importing) settings() *settings {
 	now := *i.t.settings.Load()
@@ -235,29 +243,38 @@ func (i *importing) key() log.TopicPartition {
 // run copies the files under a name that any broker, and the next Open, deletes.
 // Then the folder gets its own name, with a mark in it by which Open knows that
 // it was never committed, and is recovered, which checks every batch; at last it
-// is committed.
-func (i *importing) run(ctx context.Context) (*Partition, error) {
+// is committed. Others may administer the store while it copies.
+func (i *importing) run(ctx context.Context, topic string) (_ *Partition, err error) {
 	s := i.s
-	i.at = "import-0." + randomHex() + "-delete"
-	err := i.copy(ctx)
-	var l *log.Log
+	err = i.copy(ctx)
 	if err == nil {
-		l, err = i.open()
+		err = s.administer(ctx)
 	}
 	if err != nil {
 		i.undo()
+		return nil, err
+	}
+	defer s.administered()
+	defer func() {
+		if err != nil {
+			i.undo()
+		}
+	}()
+	if err := i.target(topic); err != nil {
+		return nil, err
+	}
+	l, err := i.open()
+	if err != nil {
 		return nil, err
 	}
 	now := i.settings()
 	record, err := i.t.record(now, topicLive)
 	if err == nil {
 		err = s.commit(record)
+		i.undecided = err != nil && !nothingWritten(err)
 	}
 	if err != nil {
 		l.Abandon()
-		if nothingWritten(err) {
-			i.undo() // otherwise the record may be there, and needs the folder
-		}
 		return nil, err
 	}
 	p := i.t.handle(i.id)
@@ -292,15 +309,16 @@ func (i *importing) copy(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := log.WriteFile(s.fsys, folder+"/"+importMark, nil); err != nil {
-		return err
-	}
-	return log.WriteFile(s.fsys, folder+"/"+partitionMetadata, formatPartitionMetadata(i.t.id))
+	return log.WriteFile(s.fsys, folder+"/"+importMark, nil)
 }
 
 // open moves the folder into its place and recovers the log.
 func (i *importing) open() (*log.Log, error) {
 	s := i.s
+	if err := log.WriteFile(s.fsys, i.at+"/"+partitionMetadata, formatPartitionMetadata(i.t.id)); err != nil {
+		return nil, err
+	}
+	i.began = true
 	i.forget()
 	if i.start >= 0 {
 		s.found.Lock()
@@ -354,7 +372,12 @@ func (i *importing) forget() {
 // undo removes the copy. The cause of it is what counts, so that what cannot be
 // removed is only named: the next Open tries again.
 func (i *importing) undo() {
-	i.forget()
+	if i.undecided {
+		return
+	}
+	if i.began {
+		i.forget()
+	}
 	if err := log.RemoveFolder(i.s.env, i.at); err != nil {
 		i.s.logger.Warn("folder not removed", "folder", i.s.fsys.Path(i.at), "err", err)
 	}
