@@ -8,7 +8,6 @@ import (
 	"maps"
 
 	"github.com/leatlog/leat/log"
-	"github.com/leatlog/leat/segment"
 )
 
 // CreateTopic makes a topic. When it returns nil the topic survives a power cut;
@@ -23,8 +22,8 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 		return nil, err
 	}
 	defer s.administered()
-	c = c.withDefaults(s.opts.Topic)
-	if err := c.check(); err != nil {
+	c, err := c.complete(s.opts.Topic)
+	if err != nil {
 		return nil, fmt.Errorf("topic %q: %w", name, err)
 	}
 	// Only administer's holder changes the topics, so that what is seen here
@@ -38,28 +37,12 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 	if taken[name] != nil {
 		return nil, fmt.Errorf("%w: %q", ErrTopicExists, name)
 	}
-	if t := s.doomed[name]; t != nil {
-		if err := s.finishDelete(t); err != nil {
-			return nil, fmt.Errorf("topic %q is being deleted: %w", name, err)
-		}
-	}
-	if s.found.stale {
-		if err := s.checkpoint(); err != nil {
-			return nil, openError(err)
-		}
-	}
-	t := &Topic{store: s, name: name, id: newTopicID(), config: c, fresh: true}
-	record, err := t.record(topicLive)
-	if err != nil {
+	if err := s.finishDoomed(name); err != nil {
 		return nil, err
 	}
-	if err := s.makeFolders(t); err != nil {
-		return nil, openError(err)
-	}
-	if err := s.commit(record); err != nil {
-		if errors.Is(err, ErrNoSpace) || errors.Is(err, ErrRecordTooLarge) {
-			s.removeFolders(t) // nothing was written; otherwise the record may be there, and needs them
-		}
+	t := newTopic(s, name, newTopicID(), c)
+	t.fresh.Store(0)
+	if err := s.addFolders(t, t.settings.Load(), spans{{0, c.Partitions - 1}}); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -86,7 +69,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 		if t == nil {
 			return unknownTopic(name)
 		}
-		record, err := t.record(topicDeleting)
+		record, err := t.record(t.settings.Load(), topicDeleting)
 		if err != nil {
 			return err
 		}
@@ -105,18 +88,50 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	return nil
 }
 
-// makeFolders makes a folder for each partition, with partition.metadata in it,
-// durably. Folders that a create left which was never committed are replaced.
-func (s *Store) makeFolders(t *Topic) (err error) {
-	made := int32(0)
+// addFolders makes the folders of partitions and then commits the settings that
+// have them. A crash in between leaves folders of no topic, which the next open
+// removes.
+func (s *Store) addFolders(t *Topic, now *settings, ids spans) error {
+	if s.found.stale {
+		if err := s.checkpoint(); err != nil {
+			return openError(err)
+		}
+	}
+	record, err := t.record(now, topicLive)
+	if err != nil {
+		return err
+	}
+	if err := s.makeFolders(t, ids); err != nil {
+		return openError(err)
+	}
+	if err := s.commit(record); err != nil {
+		if nothingWritten(err) {
+			_ = s.dropFolders(t, ids.has) // the cause is what counts
+		}
+		return err
+	}
+	return nil
+}
+
+// nothingWritten tells whether a commit that failed is known not to have
+// happened. Otherwise the record may be there, and needs what was made for it.
+func nothingWritten(err error) bool {
+	return errors.Is(err, ErrNoSpace) || errors.Is(err, ErrRecordTooLarge)
+}
+
+// makeFolders makes a folder for each of the partitions, with partition.metadata
+// in it, durably. Folders that a create left which was never committed are
+// replaced.
+func (s *Store) makeFolders(t *Topic, ids spans) (err error) {
+	var made []string
 	defer func() {
-		for id := range made {
+		for _, folder := range made {
 			if err != nil {
-				_ = log.RemoveFolder(s.env, folderName(t.name, id)) // the cause is what counts
+				_ = log.RemoveFolder(s.env, folder) // the cause is what counts
 			}
 		}
 	}()
-	for id := range t.config.Partitions {
+	for id := range ids.all() {
 		folder := folderName(t.name, id)
 		err := s.fsys.Mkdir(folder)
 		if errors.Is(err, fs.ErrExist) {
@@ -127,7 +142,7 @@ func (s *Store) makeFolders(t *Topic) (err error) {
 		if err != nil {
 			return err
 		}
-		made = id + 1
+		made = append(made, folder)
 		f, err := s.fsys.Create(folder + "/" + partitionMetadata)
 		if err != nil {
 			return err
@@ -146,21 +161,14 @@ func (s *Store) makeFolders(t *Topic) (err error) {
 	return s.fsys.SyncDir(".")
 }
 
-// removeLeftover removes the folder of a partition that nobody knows, unless
-// there is anything in it that a create would not have put there.
-func (s *Store) removeLeftover(folder string) error {
-	list, err := s.fsys.ReadDir(folder)
-	if err != nil {
-		return err
-	}
-	for _, e := range list {
-		_, _, ours := segment.ParseName(e.Name)
-		ours = ours || e.Name == partitionMetadata
-		if !e.Mode.IsRegular() || !ours || e.Size > 0 && e.Name != partitionMetadata {
-			return fmt.Errorf("%w: %s has data in it, of no topic: %s", ErrTopicExists, s.fsys.Path(folder), e.Name)
+// finishDoomed finishes the deletion of a topic whose name is wanted.
+func (s *Store) finishDoomed(name string) error {
+	if t := s.doomed[name]; t != nil {
+		if err := s.finishDelete(t); err != nil {
+			return fmt.Errorf("topic %q is being deleted: %w", name, err)
 		}
 	}
-	return log.RemoveFolder(s.env, folder)
+	return nil
 }
 
 // finishDelete removes what is left of a topic whose deletion is decided.
@@ -190,13 +198,15 @@ func (s *Store) finishDelete(t *Topic) error {
 }
 
 // removeFolders removes the folders of a topic, those that are there.
-func (s *Store) removeFolders(t *Topic) error {
+func (s *Store) removeFolders(t *Topic) error { return s.dropFolders(t, t.has) }
+
+func (s *Store) dropFolders(t *Topic, has func(int32) bool) error {
 	list, err := s.fsys.ReadDir(".")
 	if err != nil {
 		return err
 	}
 	for _, e := range list {
-		if name, id, ok := parseFolder(e.Name); ok && name == t.name && t.has(id) && e.IsDir() {
+		if name, id, ok := parseFolder(e.Name); ok && name == t.name && has(id) && e.IsDir() {
 			if err := log.RemoveFolder(s.env, e.Name); err != nil {
 				return err
 			}

@@ -33,7 +33,7 @@ func (s *Store) adopt(topics map[string]*topicRecord, folders map[string][]int32
 			continue
 		}
 		t := s.adopted(name, folders[name])
-		r, err := t.record(topicLive)
+		r, err := t.record(t.settings.Load(), topicLive)
 		if err != nil {
 			return err
 		}
@@ -43,7 +43,7 @@ func (s *Store) adopt(topics map[string]*topicRecord, folders map[string][]int32
 		if topics[name], err = parseTopic(name, r.Value); err != nil {
 			return err
 		}
-		s.logger.Info("topic adopted", "topic", name, "partitions", t.config.Partitions, "id", t.id)
+		s.logger.Info("topic adopted", "topic", name, "partitions", t.cfg().Partitions, "id", t.id)
 	}
 	if err := add(log.Record{Key: storeKey(), Value: storeValue()}); err != nil {
 		return err
@@ -51,22 +51,31 @@ func (s *Store) adopt(topics map[string]*topicRecord, folders map[string][]int32
 	return s.commit(batch...)
 }
 
-// adopted is a topic made of its partition folders. How it was configured is not
-// known, so nothing in it is ever deleted until somebody says.
+// adoptedConfig is what is known of the configuration of a topic from elsewhere:
+// nothing, so that nothing in it is ever deleted until somebody says.
+func adoptedConfig(partitions int32) TopicConfig {
+	return TopicConfig{
+		Partitions: partitions, Retention: Retention{Age: Unlimited, Bytes: Unlimited},
+	}.withDefaults(TopicConfig{})
+}
+
+// adopted is a topic made of its partition folders.
 func (s *Store) adopted(name string, ids []int32) *Topic {
-	t := &Topic{store: s, name: name, adopted: true, config: TopicConfig{
-		Retention: Retention{Age: Unlimited, Bytes: Unlimited},
-	}.withDefaults(TopicConfig{})}
 	present := makeSpans(ids)
-	t.config.Partitions = present[len(present)-1][1] + 1
+	now := &settings{config: adoptedConfig(present[len(present)-1][1] + 1)}
 	if len(present) > 1 || present[0][0] > 0 {
-		t.present = present
+		now.present = present
 	}
+	t := newTopic(s, name, newTopicID(), now.config) // the id is for one of a broker that had none
+	t.adopted = true
+	t.settings.Store(now)
 	for id := range present.all() {
 		file := folderName(name, id) + "/" + partitionMetadata
 		b, err := readSmall(s.fsys, file)
 		if err == nil && b != nil {
-			if t.id, err = parsePartitionMetadata(b); err == nil {
+			var found TopicID
+			if found, err = parsePartitionMetadata(b); err == nil {
+				t.id = found
 				return t
 			}
 		}
@@ -74,6 +83,5 @@ func (s *Store) adopted(name string, ids []int32) *Topic {
 			s.logger.Warn("file ignored", "path", s.fsys.Path(file), "err", err)
 		}
 	}
-	t.id = newTopicID() // of a broker that had no topic ids
 	return t
 }

@@ -31,9 +31,9 @@ const (
 // openCatalog opens __metadata, makes it when there is none, and makes topics of
 // what it says. folders are the partition folders in the root.
 func (s *Store) openCatalog(folders map[string][]int32) error {
-	t := &Topic{store: s, name: metadataTopic, id: metadataID, config: TopicConfig{
+	t := newTopic(s, metadataTopic, metadataID, TopicConfig{
 		SegmentBytes: metadataSegment, Cleanup: CleanupCompact, TimestampAfter: Unlimited,
-	}.withDefaults(TopicConfig{})}
+	}.withDefaults(TopicConfig{}))
 	folder := folderName(metadataTopic, 0)
 	if !slices.Contains(folders[metadataTopic], 0) {
 		// Somebody may have removed it: what is known of the old one must be gone
@@ -44,10 +44,10 @@ func (s *Store) openCatalog(folders map[string][]int32) error {
 				return err
 			}
 		}
-		if err := s.makeFolders(t); err != nil {
+		if err := s.makeFolders(t, spans{{0, 0}}); err != nil {
 			return err
 		}
-		t.fresh = true
+		t.fresh.Store(0)
 	} else if err := s.checkFolder(t, folder); err != nil {
 		return err
 	}
@@ -171,7 +171,8 @@ func (s *Store) commit(records ...log.Record) error {
 
 // makeTopic makes a topic of its record.
 func (s *Store) makeTopic(r *topicRecord) (*Topic, error) {
-	t := &Topic{store: s, name: r.name, id: r.id}
+	var now settings
+	t := newTopic(s, r.name, r.id, TopicConfig{})
 	for _, p := range r.pairs {
 		switch p.name {
 		case propAdopted:
@@ -181,37 +182,36 @@ func (s *Store) makeTopic(r *topicRecord) (*Topic, error) {
 			if err != nil {
 				return nil, fmt.Errorf("topic %q: %w", r.name, err)
 			}
-			t.present = present
+			now.present = present
 		default:
-			known, err := t.config.setProperty(p.name, p.value)
-			if err != nil {
-				return nil, fmt.Errorf("topic %q: %w", r.name, err)
-			}
-			if !known {
+			if findProperty(p.name) == nil {
 				t.unknown = append(t.unknown, p)
+			} else if err := now.config.set(p.name, p.value); err != nil {
+				return nil, fmt.Errorf("topic %q: %w", r.name, err)
 			}
 		}
 	}
-	t.config = t.config.withDefaults(TopicConfig{})
-	check := t.config // with the count that was found, of an adopted topic
-	if err := check.check(); err != nil {
+	now.config = now.config.withDefaults(TopicConfig{})
+	if err := now.config.check(); err != nil {
 		return nil, fmt.Errorf("topic %q: %w", r.name, err)
 	}
-	t.config.Partitions = r.partitions
+	now.config.Partitions = r.partitions // not checked: an adopted topic has those that were found
+	t.settings.Store(&now)
 	return t, nil
 }
 
-// record is the reverse of makeTopic.
-func (t *Topic) record(state topicState) (log.Record, error) {
-	r := topicRecord{name: t.name, id: t.id, partitions: t.config.Partitions, state: state}
+// record is the reverse of makeTopic, for a topic that is as it is, or is to get
+// other settings.
+func (t *Topic) record(now *settings, state topicState) (log.Record, error) {
+	r := topicRecord{name: t.name, id: t.id, partitions: now.config.Partitions, state: state}
 	for _, p := range properties {
-		r.pairs = append(r.pairs, pair{p.name, p.format(&t.config)})
+		r.pairs = append(r.pairs, pair{p.name, p.format(&now.config)})
 	}
 	if t.adopted {
 		r.pairs = append(r.pairs, pair{propAdopted, "true"})
 	}
-	if t.present != nil {
-		r.pairs = append(r.pairs, pair{propPresent, t.present.String()})
+	if now.present != nil {
+		r.pairs = append(r.pairs, pair{propPresent, now.present.String()})
 	}
 	r.pairs = append(r.pairs, t.unknown...)
 	value, err := r.value()
@@ -239,7 +239,7 @@ func (s *Store) reconcile(folders map[string][]int32) {
 			if t != nil && t.has(id) {
 				keys[lineKey(t.id, id)] = true
 			} else if name != metadataTopic {
-				s.logger.Warn("left alone: folder of no topic", "path", s.fsys.Path(folderName(name, id)))
+				s.ownerless(folderName(name, id))
 			}
 		}
 	}

@@ -2,7 +2,6 @@ package leat
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -209,64 +208,39 @@ const maxPartitions = 100_000
 // check refuses values outside their range, with the field's name and the range.
 // c has its defaults filled in.
 func (c *TopicConfig) check() error {
-	ranges := []struct {
-		field     string
-		v         int64
-		low, high int64
-		unlimited bool
-	}{
-		{"Partitions", int64(c.Partitions), 1, maxPartitions, false},
-		{"Durability", int64(c.Durability), int64(Synced), int64(Written), false},
-		{"FlushBytes", c.FlushBytes, 1, math.MaxInt64, true},
-		{"External", int64(c.External), 0, int64(ExternalWatermark | ExternalEpochs), false},
-		{"Compression", int64(c.Compression), int64(None), int64(Zstd), false},
-		{"Cleanup", int64(c.Cleanup), int64(CleanupDelete), int64(CleanupCompactDelete), false},
-		{"SegmentBytes", c.SegmentBytes, 1 << 10, math.MaxInt32, false},
-		{"Retention.Bytes", c.Retention.Bytes, 1, math.MaxInt64, true},
-		{"MaxBatchBytes", int64(c.MaxBatchBytes), 61, math.MaxInt32, false},
-		{"Timestamps", int64(c.Timestamps), int64(CreateTime), int64(LogAppendTime), false},
-		{"IndexBytes", int64(c.IndexBytes), 24, 1 << 30, false},
-		{"IndexInterval", int64(c.IndexInterval), 1, math.MaxInt32, false},
+	if c.Partitions < 1 || c.Partitions > maxPartitions {
+		return invalidConfig("Partitions is %d: allowed are 1 to %d", c.Partitions, maxPartitions)
 	}
-	for _, r := range ranges {
-		if (r.v < r.low || r.v > r.high) && !(r.unlimited && r.v == Unlimited) {
-			return invalidConfig("%s is %d: allowed are %d to %d%s", r.field, r.v, r.low, r.high, orUnlimited(r.unlimited))
-		}
-	}
-	spans := []struct {
-		field     string
-		v         time.Duration
-		low       time.Duration
-		unlimited bool
-	}{
-		{"FlushInterval", c.FlushInterval, time.Millisecond, true},
-		{"SegmentAge", c.SegmentAge, time.Millisecond, true},
-		{"Retention.Age", c.Retention.Age, time.Millisecond, true},
-		{"Compaction.MinLag", c.Compaction.MinLag, 0, false},
-		{"Compaction.MaxLag", c.Compaction.MaxLag, time.Millisecond, true},
-		{"Compaction.TombstoneRetain", c.Compaction.TombstoneRetain, time.Millisecond, true},
-		{"TimestampBefore", c.TimestampBefore, time.Millisecond, true},
-		{"TimestampAfter", c.TimestampAfter, time.Millisecond, true},
-	}
-	for _, s := range spans {
-		if (s.v < s.low || s.v%time.Millisecond != 0) && !(s.unlimited && s.v == Unlimited) {
-			return invalidConfig("%s is %v: allowed are whole milliseconds from %v%s", s.field, s.v, s.low, orUnlimited(s.unlimited))
-		}
-	}
-	if r := c.Compaction.MinDirtyRatio; r != Unlimited && !(r >= 0 && r <= 1) {
-		return invalidConfig("Compaction.MinDirtyRatio is %v: allowed are 0 to 1%s", r, orUnlimited(true))
-	}
-	for _, g := range c.Retention.Groups {
-		if g == "" || strings.ContainsRune(g, ',') {
-			return invalidConfig("Retention.Groups has %q: a name, without a comma, is needed", g)
+	for _, p := range properties {
+		if err := p.check(c); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func orUnlimited(allowed bool) string {
-	if allowed {
-		return ", or Unlimited (-1)"
+// checkTogether refuses values that are allowed one by one and make no sense
+// beside each other. It is for what somebody asks for, and not for what is
+// stored. c has its defaults filled in.
+func (c *TopicConfig) checkTogether() error {
+	// The default is above what small segments hold, and does no harm there.
+	if int64(c.MaxBatchBytes) > c.SegmentBytes && c.MaxBatchBytes != defaults.MaxBatchBytes {
+		return invalidConfig("MaxBatchBytes (max.message.bytes) is %d: no batch can be larger than SegmentBytes (segment.bytes), which is %d",
+			c.MaxBatchBytes, c.SegmentBytes)
 	}
-	return ""
+	if l := c.Compaction; l.MaxLag >= 0 && l.MinLag > l.MaxLag {
+		return invalidConfig("Compaction.MinLag (min.compaction.lag.ms) is %v: allowed is Compaction.MaxLag (max.compaction.lag.ms) at most, which is %v",
+			l.MinLag, l.MaxLag)
+	}
+	return nil
+}
+
+// complete fills the defaults in, and refuses what is not allowed.
+func (c TopicConfig) complete(d TopicConfig) (TopicConfig, error) {
+	c = c.withDefaults(d)
+	err := c.check()
+	if err == nil {
+		err = c.checkTogether()
+	}
+	return c, err
 }

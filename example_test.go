@@ -201,7 +201,7 @@ func ExampleParseTopicConfig() {
 	fmt.Println(err)
 	// Output:
 	// partitions=1 cleanup.policy=compact retention.ms=-1 segment.bytes=104857600 <nil>
-	// leat: value not allowed in configuration: SegmentBytes is 12: allowed are 1024 to 2147483647
+	// leat: value not allowed in configuration: segment.bytes is "12": allowed are 1024 to 2147483647 bytes
 }
 
 // A server answers a fetch: it waits until there is something, and the batches go

@@ -9,7 +9,7 @@ import (
 
 // openState is what is known of a partition before it is opened.
 func (s *Store) openState(t *Topic, id int32) log.OpenState {
-	st := log.OpenState{Adopted: t.adopted, New: t.fresh}
+	st := log.OpenState{Adopted: t.adopted, New: t.isFresh(id)}
 	st.RecoveryPoint, st.StartOffset, st.HighWatermark = s.found.of(log.TopicPartition{Topic: t.name, Partition: id})
 	// Without a recovery point there is nothing that the marker could vouch for.
 	st.Clean = s.clean && st.RecoveryPoint >= 0

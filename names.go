@@ -80,8 +80,8 @@ func checkNewTopicName(name string, partitions int32, taken func(func(string) bo
 	if strings.HasPrefix(name, internalPrefix) {
 		return fmt.Errorf("%w: %q: names that begin with %q are for internal topics", ErrInvalidTopic, name, internalPrefix)
 	}
-	if n := len(folderName(name, partitions-1)); n > 255 {
-		return fmt.Errorf("%w: %.40q...: the folder of partition %d needs a name of %d bytes, 255 are allowed", ErrInvalidTopic, name, partitions-1, n)
+	if err := checkFolderName(name, partitions); err != nil {
+		return err
 	}
 	if !strings.ContainsAny(name, "._") {
 		return nil
@@ -91,6 +91,15 @@ func checkNewTopicName(name string, partitions int32, taken func(func(string) bo
 		if other != name && strings.ReplaceAll(other, ".", "_") == key {
 			return fmt.Errorf("%w: %q collides with %q: '.' and '_' count as the same", ErrInvalidTopic, name, other)
 		}
+	}
+	return nil
+}
+
+// checkFolderName refuses a count of partitions whose last has a folder name that
+// filesystems do not take.
+func checkFolderName(name string, partitions int32) error {
+	if n := len(folderName(name, partitions-1)); n > 255 {
+		return fmt.Errorf("%w: %.40q...: the folder of partition %d needs a name of %d bytes, 255 are allowed", ErrInvalidTopic, name, partitions-1, n)
 	}
 	return nil
 }

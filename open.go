@@ -64,11 +64,9 @@ func Open(dir string, opts *Options) (*Store, error) {
 	if opts != nil {
 		o = *opts
 	}
-	mode := o.FileMode & fs.ModePerm
-	if mode == 0 {
-		mode = 0o600
-	}
-	fsys, err := vfs.OS(dir, vfs.Options{FileMode: mode, DirMode: mode | mode>>2&0o111, Create: true})
+	v := o.vfs()
+	v.Create = true
+	fsys, err := vfs.OS(dir, v)
 	if err != nil {
 		return nil, openError(err)
 	}
@@ -77,6 +75,15 @@ func Open(dir string, opts *Options) (*Store, error) {
 		return nil, errors.Join(err, fsys.Close())
 	}
 	return s, nil
+}
+
+// vfs are the modes of files and directories.
+func (o *Options) vfs() vfs.Options {
+	mode := o.FileMode & fs.ModePerm
+	if mode == 0 {
+		mode = 0o600
+	}
+	return vfs.Options{FileMode: mode, DirMode: mode | mode>>2&0o111}
 }
 
 // OpenMem opens a store in memory: the same code over memory files, for tests.

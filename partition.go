@@ -16,7 +16,7 @@ import (
 type Partition struct {
 	topic *Topic
 	id    int32
-	keyed bool // every record needs a key, or compaction would lose it
+	keyed atomic.Bool // every record needs a key, or compaction would lose it
 	// log is nil until the partition is opened. It is set, and replaced by
 	// Reopen, by whoever has put something into opening: a channel and not a
 	// mutex, because opening waits for the disk.
@@ -89,7 +89,7 @@ func (p *Partition) Append(ctx context.Context, records ...Record) (int64, error
 // AppendWith is Append with options.
 func (p *Partition) AppendWith(ctx context.Context, o AppendOptions, records ...Record) (int64, error) {
 	l := p.log.Load()
-	if l == nil || len(records) == 0 || p.keyed || o.Durability > Written || o.Epoch != 0 || o.Follower {
+	if l == nil || len(records) == 0 || p.keyed.Load() || o.Durability > Written || o.Epoch != 0 || o.Follower {
 		return p.appendSlow(ctx, o, asLog(records))
 	}
 	base, err := l.Append(ctx, asLog(records), log.Durability(o.Durability))
@@ -118,7 +118,7 @@ func (p *Partition) appendSlow(ctx context.Context, o AppendOptions, records []l
 		return l.LogEndOffset(), nil
 	}
 	for i := range records {
-		if p.keyed && records[i].Key == nil {
+		if p.keyed.Load() && records[i].Key == nil {
 			return -1, fmt.Errorf("%w: record %d of %d has no key, and %s is compacted", ErrInvalidRecord, i, len(records), p.topic.name)
 		}
 	}

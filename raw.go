@@ -78,7 +78,7 @@ func (p *Partition) AppendBatches(raw []byte, o AppendOptions) (*AppendResult, e
 		return nil, err
 	}
 	r, err := l.AppendRaw(raw, log.RawOptions{
-		Durability: log.Durability(o.Durability), Follower: o.Follower, Epoch: o.Epoch, Keyed: p.keyed,
+		Durability: log.Durability(o.Durability), Follower: o.Follower, Epoch: o.Epoch, Keyed: p.keyed.Load(),
 	})
 	p.topic.store.touch()
 	if err != nil {

@@ -223,7 +223,7 @@ func (s *Store) unrecovered() bool {
 		return false
 	}
 	for _, t := range s.mu.topics {
-		if !t.fresh && t.unopened() {
+		if t.unopened() {
 			return true
 		}
 	}

@@ -117,7 +117,7 @@ func TestEveryOptionSurvives(t *testing.T) {
 
 // TestLogConfig: every option reaches the log, or is for something else.
 func TestLogConfig(t *testing.T) {
-	tp := &Topic{name: "orders", id: TopicID{7}, config: everyOption}
+	tp := newTopic(nil, "orders", TopicID{7}, everyOption)
 	require.Equal(t, log.Config{
 		Topic: "orders", Partition: 2, TopicID: TopicID{7},
 		SegmentBytes: 1 << 20, SegmentAge: time.Hour, IndexBytes: 1 << 12, IndexInterval: 512, MaxBatchBytes: 1 << 16,
@@ -160,7 +160,7 @@ func TestPartitionFor(t *testing.T) {
 	golden.JSON(t, &want, "murmur2.json")
 	st := memStore(t)
 	for i, n := range want.PartitionCounts {
-		tp := &Topic{store: st, config: TopicConfig{Partitions: n}}
+		tp := newTopic(st, "orders", TopicID{}, TopicConfig{Partitions: n})
 		for _, k := range want.Keys {
 			require.Equal(t, k.Partitions[i], tp.PartitionFor(k.Key))
 		}

@@ -18,16 +18,18 @@ import (
 // Topic is a named set of partitions. All methods may be called from many
 // goroutines.
 type Topic struct {
-	store  *Store
-	name   string
-	id     TopicID
-	config TopicConfig
+	store *Store
+	name  string
+	id    TopicID
+	// settings are never changed, but replaced whole: by administer's holder,
+	// with mu held.
+	settings atomic.Pointer[settings]
 	// adopted topics come from elsewhere: offsets may be missing in them, and
 	// of their partitions only those that were found are there.
 	adopted bool
-	present spans  // nil: all partitions
 	unknown []pair // properties of a newer Leat, kept
-	fresh   bool   // created since the store was opened
+	// Of the partitions, those from fresh on were made since the store was opened.
+	fresh atomic.Int32
 
 	deleted atomic.Bool
 	mu      struct {
@@ -35,6 +37,27 @@ type Topic struct {
 		partitions map[int32]*Partition // those asked for
 	}
 }
+
+// settings are what administration can change of a topic.
+type settings struct {
+	config  TopicConfig
+	present spans // nil: all partitions
+}
+
+// newTopic is a topic of which nothing is there yet.
+func newTopic(s *Store, name string, id TopicID, c TopicConfig) *Topic {
+	t := &Topic{store: s, name: name, id: id}
+	t.settings.Store(&settings{config: c})
+	t.fresh.Store(math.MaxInt32)
+	return t
+}
+
+// cfg is the configuration as it is now, to be read only. Who needs several
+// values that belong together loads it once.
+func (t *Topic) cfg() *TopicConfig { return &t.settings.Load().config }
+
+// isFresh tells whether a partition was made since the store was opened.
+func (t *Topic) isFresh(id int32) bool { return id >= t.fresh.Load() }
 
 // Name is the topic's name.
 func (t *Topic) Name() string { return t.name }
@@ -44,19 +67,19 @@ func (t *Topic) ID() TopicID { return t.id }
 
 // Config is the topic's configuration, with all defaults filled in.
 func (t *Topic) Config() TopicConfig {
-	c := t.config
+	c := *t.cfg()
 	c.Retention.Groups = slices.Clone(c.Retention.Groups)
 	return c
 }
 
 // String is the name and the configuration.
-func (t *Topic) String() string { return t.name + ": " + t.config.String() }
+func (t *Topic) String() string { return t.name + ": " + t.cfg().String() }
 
 // PartitionFor is the partition that every Kafka client would choose for a key:
 // murmur2, modulo the number of partitions. Records of one key are kept in
 // order by going to one partition.
 func (t *Topic) PartitionFor(key []byte) int32 {
-	return murmur2.Partition(key, t.config.Partitions)
+	return murmur2.Partition(key, t.cfg().Partitions)
 }
 
 // Partition opens a partition, if it is not open yet, and with it recovers it if
@@ -102,26 +125,29 @@ func (t *Topic) usable() error {
 }
 
 func (t *Topic) has(id int32) bool {
-	return id >= 0 && id < t.config.Partitions && (t.present == nil || t.present.has(id))
+	return t.settings.Load().has(id)
+}
+
+func (s *settings) has(id int32) bool {
+	return id >= 0 && id < s.config.Partitions && (s.present == nil || s.present.has(id))
 }
 
 // count is how many partitions there are.
 func (t *Topic) count() int {
-	if t.present == nil {
-		return int(t.config.Partitions)
-	}
 	n := 0
-	for _, r := range t.present {
+	for _, r := range t.settings.Load().spans() {
 		n += int(r[1]-r[0]) + 1
 	}
 	return n
 }
 
-func (t *Topic) ids() iter.Seq[int32] {
-	if t.present != nil {
-		return t.present.all()
+func (t *Topic) ids() iter.Seq[int32] { return t.settings.Load().spans().all() }
+
+func (s *settings) spans() spans {
+	if s.present != nil {
+		return s.present
 	}
-	return spans{{0, t.config.Partitions - 1}}.all()
+	return spans{{0, s.config.Partitions - 1}}
 }
 
 // handle is the one Partition that a partition has.
@@ -138,7 +164,8 @@ func (t *Topic) handle(id int32) *Partition {
 		if t.mu.partitions == nil {
 			t.mu.partitions = map[int32]*Partition{}
 		}
-		p = &Partition{topic: t, id: id, keyed: t.config.Cleanup != CleanupDelete, opening: make(chan struct{}, 1)}
+		p = &Partition{topic: t, id: id, opening: make(chan struct{}, 1)}
+		p.keyed.Store(t.cfg().Cleanup != CleanupDelete)
 		t.mu.partitions[id] = p
 	}
 	return p
@@ -151,9 +178,13 @@ func (t *Topic) handles() []*Partition {
 	return slices.Collect(maps.Values(t.mu.partitions))
 }
 
-// unopened tells whether there is a partition that is not open.
+// unopened tells whether there is a partition that is not open, and was there
+// when the store was opened.
 func (t *Topic) unopened() bool {
 	for id := range t.ids() {
+		if t.isFresh(id) {
+			continue
+		}
 		t.mu.RLock()
 		p := t.mu.partitions[id]
 		t.mu.RUnlock()
@@ -166,7 +197,7 @@ func (t *Topic) unopened() bool {
 
 // logConfig is what package log wants to know of a partition.
 func (t *Topic) logConfig(id int32) log.Config {
-	c := &t.config
+	c := t.cfg()
 	return log.Config{
 		Topic:             t.name,
 		Partition:         id,

@@ -11,6 +11,7 @@ func (l *Log) appendCompressed(records []Record, f facts, epoch int32, d Durabil
 	if err := l.refusing(); err != nil {
 		return 0, s, err
 	}
+	kind := l.cfg().Compression // once: it may be changed meanwhile
 	h := newHeader()
 	now := l.stamp(&h, &f, new(clock))
 	h.LastOffsetDelta, h.RecordCount = int32(len(records)-1), int32(len(records))
@@ -25,7 +26,7 @@ func (l *Log) appendCompressed(records []Record, f facts, epoch int32, d Durabil
 	n := encodeBatch(b, &h, groups[:], f, now)
 
 	*packed = append((*packed)[:0], b[:codec.HeaderSize]...)
-	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], l.cfg().Compression)
+	out, err := l.env.coders.Append(*packed, b[codec.HeaderSize:n], kind)
 	if err != nil {
 		return 0, s, codersError(err)
 	}
@@ -33,7 +34,7 @@ func (l *Log) appendCompressed(records []Record, f facts, epoch int32, d Durabil
 	if len(out) > int(l.cfg().MaxBatchBytes) {
 		return 0, s, l.tooLarge(int64(len(out)))
 	}
-	h.Attributes |= uint16(l.cfg().Compression)
+	h.Attributes |= uint16(kind)
 	h.Put(out)
 	codec.Seal(out)
 

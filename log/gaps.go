@@ -59,11 +59,17 @@ func (l *Log) roomFor(c *rawCall, end, first, last int64) (*segment.Segment, err
 // rollFar begins a segment that does not follow the last one. That is finished
 // before, so that whatever crashes now finds it whole: the gap behind it is the
 // only one that recovery believes.
-func (l *Log) rollFar(base int64) (*segment.Segment, error) {
+func (l *Log) rollFar(base int64) (_ *segment.Segment, err error) {
 	if err := l.allowGaps(l.end.Load()); err != nil {
 		return nil, spaceError(err)
 	}
 	old := l.w.active
+	if err := l.rouse(old); err != nil {
+		return nil, err
+	}
+	l.seals.waitBacklog()
+	begin := l.obs.now()
+	defer func() { l.rolled(old, base, begin, err) }()
 	next, err := l.nextSegment(base)
 	if err != nil {
 		return nil, spaceError(err)

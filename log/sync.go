@@ -332,7 +332,8 @@ func (l *Log) flushBytes() {
 	for more := true; more; {
 		l.flushNow()
 		l.writing.Lock()
-		more = l.w.dirty >= l.cfg().FlushBytes
+		limit := l.cfg().FlushBytes
+		more = limit > 0 && l.w.dirty >= limit
 		l.w.flushing = more
 		if more {
 			l.w.dirty = 0

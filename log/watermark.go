@@ -3,13 +3,17 @@ package log
 // HighWatermark is the offset below which records are as durable as the topic
 // demands, or the one that a wrapper has set.
 func (l *Log) HighWatermark() int64 {
+	// The ends come before the configuration: should that be replaced in between,
+	// they are no higher than what it was replaced at, and nobody sees the
+	// watermark go back.
+	end, durable := l.end.Load(), l.durable.Load()
 	switch c := l.cfg(); {
 	case c.ExternalWatermark:
 		return l.external.Load()
 	case c.Durability == Written:
-		return l.end.Load()
+		return end
 	}
-	return l.durable.Load()
+	return durable
 }
 
 // SetHighWatermark moves the high watermark of a log with ExternalWatermark. It
