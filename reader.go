@@ -50,7 +50,7 @@ func (p *Partition) Reader(o ReaderOptions) (*Reader, error) {
 	if o.Until < 0 {
 		return nil, invalidConfig("ReaderOptions.Until is %d: it must not be negative", o.Until)
 	}
-	r := &Reader{p: p, log: l, wait: log.NewWaiter(), committed: o.Isolation == ReadCommitted, until: math.MaxInt64, epoch: -1}
+	r := &Reader{p: p, log: l, cur: l.NewCursor(0), wait: log.NewWaiter(), committed: o.Isolation == ReadCommitted, until: math.MaxInt64, epoch: -1}
 	if o.Until > 0 {
 		r.until = o.Until
 	}
@@ -62,7 +62,7 @@ func (p *Partition) Reader(o ReaderOptions) (*Reader, error) {
 		return nil, err
 	}
 	r.asked = r.offset
-	r.cur = l.NewCursor(r.offset)
+	r.cur.SeekTo(r.offset)
 	r.batch = r.newBatch()
 	return r, nil
 }
@@ -130,6 +130,9 @@ func (r *Reader) take(raw codec.Batch) (ok bool, err error) {
 		if err != nil {
 			return false, err // offset stays: the cursor is set back by the next call
 		}
+		if r.cur.Stale() {
+			return false, log.ErrTruncated // they may be those of another log
+		}
 		if aborted {
 			r.offset = raw.NextOffset()
 			return false, nil
@@ -168,8 +171,11 @@ func (r *Reader) more(ctx context.Context) error {
 }
 
 // recover goes on in the log that has taken the place of a failed one, after
-// Partition.Reopen. Other errors are the caller's.
+// Partition.Reopen, and in one that was truncated. Other errors are the caller's.
 func (r *Reader) recover(ctx context.Context, err error) error {
+	if err == log.ErrTruncated {
+		return r.truncated()
+	}
 	if !errors.Is(err, ErrClosed) {
 		return err
 	}
@@ -252,7 +258,7 @@ func (r *Reader) SeekTo(offset int64) error {
 		return err
 	}
 	r.batch.Release()
-	r.offset, r.asked = offset, offset
+	r.offset, r.asked, r.epoch = offset, offset, -1
 	r.moves++
 	return nil
 }

@@ -32,6 +32,11 @@ type Log struct {
 	// high watermark: when that moves, unstable may. Stored under stateMu.
 	deciding atomic.Bool
 
+	// generation changes when published records may have been taken back; truncated
+	// says how far. See generation.go.
+	generation atomic.Int64
+	truncated  takenBack
+
 	// refuse is why appends are refused: closed, failed, damaged. closed is why
 	// reads are.
 	refuse atomic.Pointer[refusal]

@@ -180,7 +180,7 @@ func isTemporary(name string) bool {
 		return ok
 	}
 	_, suffix, segmentFile := segment.ParseName(name)
-	return ok && segmentFile && (suffix == segment.SnapshotSuffix || suffix == segment.TxnSuffix)
+	return ok && segmentFile && (suffix == segment.SnapshotSuffix || suffix == segment.TxnSuffix || suffix == segment.LogSuffix)
 }
 
 func compare(a, b int64) int {
@@ -363,12 +363,15 @@ func (o *opening) finish() error {
 	if err := o.settleSidecars(end); err != nil {
 		return err
 	}
+	if l.marks != nil {
+		l.generation.Store(l.marks.Generation())
+	}
 	l.marks.store(markStart, start)
 	l.marks.store(markPublished, end)
 	l.marks.store(markDurable, l.durable.Load())
 	l.marks.store(markWatermark, l.HighWatermark())
-	if !o.r.Clean && l.marks != nil {
-		l.marks.store(markGeneration, l.marks.Generation()+1)
+	if !o.r.Clean {
+		l.nextGeneration(end)
 	}
 	return nil
 }

@@ -478,36 +478,45 @@ func (o *opening) dropSums(active int64) {
 	}
 }
 
-// replayTo brings the producer state to an offset where a segment begins: from
-// the newest sound snapshot not above it, and the batches in between.
+// replayTo brings the producer state to an offset where a segment begins.
 func (o *opening) replayTo(offset int64) error {
-	l := o.l
-	at := o.segs[0].Base()
-	for i := len(o.snapshots) - 1; i >= 0; i-- {
-		s := o.snapshots[i]
+	broken, err := o.l.replayProducers(o.l.producers, o.segs, o.snapshots, offset)
+	o.broken = append(o.broken, broken...)
+	o.snapshots = slices.DeleteFunc(o.snapshots, func(s int64) bool { return slices.Contains(broken, s) })
+	return err
+}
+
+// replayProducers brings a producer state to an offset where a segment begins:
+// from the newest sound snapshot not above it, and the batches in between. broken
+// are the snapshots that cannot be read.
+func (l *Log) replayProducers(p *Producers, segs []*segment.Segment, snapshots []int64, offset int64) (broken []int64, err error) {
+	at := segs[0].Base()
+	for _, s := range slices.Backward(snapshots) {
 		if s > offset || s < at {
 			continue
 		}
 		list, err := l.readSnapshot(s)
 		if err == nil {
-			l.producers.Load(list, time.Now().UnixMilli(), l.expirationMs())
+			p.Load(list, time.Now().UnixMilli(), l.expirationMs())
 			at = s
 			break
 		}
 		l.env.logger.Warn("snapshot is wrong, an older one is used", "path", l.env.fsys.Path(l.snapshotName(s)), "err", err)
-		o.broken = append(o.broken, s)
-		o.snapshots = slices.Delete(o.snapshots, i, i+1)
+		broken = append(broken, s)
 	}
-	for _, s := range o.segs {
+	for i, s := range segs {
 		if s.Base() >= offset || at >= offset {
 			break
 		}
-		if err := l.replaySegment(l.producers, s, at, offset); err != nil {
-			return err
+		if i+1 < len(segs) && segs[i+1].Base() <= at {
+			continue
+		}
+		if err := l.replaySegment(p, s, at, offset); err != nil {
+			return broken, err
 		}
 	}
-	l.producers.OnHighWatermark(offset)
-	return nil
+	p.OnHighWatermark(offset)
+	return broken, nil
 }
 
 func (l *Log) expirationMs() int64 {

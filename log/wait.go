@@ -31,9 +31,10 @@ func NewWaiter() *Waiter { return &Waiter{ch: make(chan struct{}, 1)} }
 // the given isolation. It returns ErrClosed when the log is closed, the failure
 // when it has failed, and ctx's error.
 func (l *Log) Wait(ctx context.Context, w *Waiter, offset int64, committed bool) error {
+	generation := l.generation.Load()
 	for {
-		if l.Visible(committed) > offset {
-			return nil
+		if l.Visible(committed) > offset || offset > l.end.Load() || l.generation.Load() != generation {
+			return nil // in the latter cases the cursor tells why
 		}
 		if l.closed.Load() {
 			return ErrClosed
