@@ -46,15 +46,15 @@ func (p *Partition) shorten(do func(l *log.Log, checkpoint func() error) error) 
 	if strings.HasPrefix(p.topic.name, internalPrefix) {
 		return fmt.Errorf("%w: %q is internal", ErrInvalidTopic, p.topic.name)
 	}
-	l, err := p.use()
-	if err != nil {
-		return err
-	}
 	if err := s.administer(context.Background()); err != nil {
 		return err
 	}
 	defer s.administered()
 	if err := p.topic.usable(); err != nil {
+		return err
+	}
+	l, err := p.use()
+	if err != nil {
 		return err
 	}
 	s.touch()
