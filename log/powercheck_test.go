@@ -18,7 +18,10 @@ import (
 
 // moment is what is known when the power fails.
 type moment struct {
+	start        int64 // of the log
 	acked, tried int64
+	resetting    int64 // where it may begin anew; -1: nowhere
+	startPoint   int64
 	values       [][]byte
 	marks        [][8]uint64 // every state that leat.state has been in
 	checkpoint   int64
@@ -30,18 +33,24 @@ type moment struct {
 // few of them.
 func (p *power) cut(full bool) {
 	p.mu.Lock()
-	m := moment{acked: p.mu.acked, checkpoint: p.mu.checkpoint, clean: p.mu.clean, rng: rand.New(rand.NewPCG(p.mu.rng.Uint64(), 3))}
+	m := moment{start: p.mu.start, resetting: p.mu.resetting, startPoint: p.mu.startPoint,
+		acked: p.mu.acked, checkpoint: p.mu.checkpoint, clean: p.mu.clean, rng: rand.New(rand.NewPCG(p.mu.rng.Uint64(), 3))}
+	takenBack := p.mu.takenBack
 	p.mu.Unlock()
 	d := p.mem.Dirty()
 	killed := p.mem.Snapshot()
 	p.mu.Lock()
+	if p.mu.takenBack != takenBack { // by another goroutine: it cannot be told what the trees may hold
+		p.mu.Unlock()
+		return
+	}
 	now := NewMarks(p.words, nil).snapshot()
 	if n := len(p.mu.marks); n == 0 || p.mu.marks[n-1] != now {
 		p.mu.marks = append(p.mu.marks, now)
 	}
 	m.marks = slices.Clip(p.mu.marks)
 	m.values = slices.Clip(p.mu.values)
-	m.tried = int64(len(m.values))
+	m.tried = m.start + int64(len(m.values))
 	p.mu.Unlock()
 
 	if full {
@@ -84,7 +93,7 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 		p.failed.CompareAndSwap(nil, &s)
 	}
 	words := m.marks[m.rng.IntN(len(m.marks))]
-	st := OpenState{Clean: m.clean, RecoveryPoint: m.checkpoint, StartOffset: -1, HighWatermark: -1}
+	st := OpenState{Clean: m.clean, RecoveryPoint: m.checkpoint, StartOffset: m.startPoint, HighWatermark: -1}
 	if m.rng.IntN(3) > 0 || strings.HasPrefix(what, "kill") {
 		st.Marks, st.MarksValid = NewMarks(&words, nil), true
 	}
@@ -135,6 +144,9 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 		return
 	}
 	end := l.LogEndOffset()
+	if m.resetting >= 0 && end == m.resetting && l.LogStartOffset() == end {
+		m = &moment{start: end, acked: end, tried: end, resetting: -1, marks: m.marks, checkpoint: m.checkpoint, startPoint: m.startPoint, rng: m.rng}
+	}
 	switch { // I1, I2, I4
 	case end < m.acked:
 		fail("records up to %d were acknowledged, and the log ends at %d: %+v", m.acked, end, rep)
@@ -142,11 +154,11 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 	case end > m.tried:
 		fail("the log ends at %d", end)
 		return
-	case l.LogStartOffset() != 0 || l.HighWatermark() != end || l.DurableEnd() != end: // I10
+	case l.LogStartOffset() != m.start || l.HighWatermark() != end || l.DurableEnd() != end: // I10
 		fail("start %d, high watermark %d, durable %d, end %d", l.LogStartOffset(), l.HighWatermark(), l.DurableEnd(), end)
 	}
 	p.checkReport(l, rep, fail)
-	if err := p.readBack(l, m.values[:end]); err != nil { // I1 to I4, I9
+	if err := p.readBack(l, m.values[:end-m.start]); err != nil { // I1 to I4, I9
 		fail("%v\n%+v\n%s", err, rep, listFiles(folderFiles(p.t, tree, "t-0")))
 	}
 	if again != nil {
@@ -178,10 +190,11 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 
 // goOn appends to a recovered log and lets the power fail once more.
 func (p *power) goOn(l *Log, tree *vfs.Mem, m *moment, end int64, depth int, what string, words *[8]uint64, marked bool) {
-	next := &moment{acked: end, values: slices.Clone(m.values[:end]), checkpoint: m.checkpoint, rng: m.rng}
+	next := &moment{start: m.start, resetting: -1, startPoint: m.startPoint, acked: end, values: slices.Clone(m.values[:end-m.start]),
+		checkpoint: m.checkpoint, rng: m.rng}
 	next.marks = [][8]uint64{*words}
 	for i := range 1 + m.rng.IntN(3) {
-		v := fmt.Appendf(nil, "%d/%d/again %d/%d", p.seed, len(next.values), i, m.rng.Uint64())
+		v := fmt.Appendf(nil, "%d/%d/again %d/%d", p.seed, m.start+int64(len(next.values)), i, m.rng.Uint64())
 		v = append(v, make([]byte, m.rng.IntN(2)*m.rng.IntN(500))...)
 		next.values = append(next.values, v)
 		d := []Durability{Synced, Written}[m.rng.IntN(2)]
@@ -194,7 +207,7 @@ func (p *power) goOn(l *Log, tree *vfs.Mem, m *moment, end int64, depth int, wha
 			next.marks = append(next.marks, NewMarks(words, nil).snapshot())
 		}
 	}
-	next.tried = int64(len(next.values))
+	next.tried = m.start + int64(len(next.values))
 	d := tree.Dirty()
 	all := vfs.Choices(d, 2, m.rng.Uint64())
 	for range 2 {
@@ -248,7 +261,8 @@ func (p *power) checkReport(l *Log, rep *Report, fail func(string, ...any)) {
 // readBack compares the whole log with what was appended, and lookups with what
 // a scan finds.
 func (p *power) readBack(l *Log, want [][]byte) error {
-	records, err := tryRecords(l, 0)
+	start := l.LogStartOffset()
+	records, err := tryRecords(l, start)
 	if err != nil {
 		return err
 	}
@@ -256,21 +270,22 @@ func (p *power) readBack(l *Log, want [][]byte) error {
 		return fmt.Errorf("%d records, not %d", len(records), len(want))
 	}
 	for i, r := range records {
-		if r.Offset != int64(i) || string(r.Value) != string(want[i]) {
+		if r.Offset != start+int64(i) || string(r.Value) != string(want[i]) {
 			return fmt.Errorf("record %d is %d %.60q, not %.60q", i, r.Offset, r.Value, want[i])
 		}
 	}
 	for i := 0; i < len(records); i += 1 + len(records)/4 {
-		c := l.NewCursor(int64(i))
+		at := records[i].Offset
+		c := l.NewCursor(at)
 		b, err := c.Next(l.LogEndOffset())
-		if err != nil || b.BaseOffset() > int64(i) || b.LastOffset() < int64(i) {
+		if err != nil || b.BaseOffset() > at || b.LastOffset() < at {
 			return fmt.Errorf("cursor at %d: %v", i, err)
 		}
 		c.Close()
 		ts := records[i].Timestamp
 		first := slices.IndexFunc(records, func(r codec.Record) bool { return r.Timestamp >= ts })
 		offset, got, found, err := l.OffsetForTimestamp(ts)
-		if err != nil || !found || offset != int64(first) || got != records[first].Timestamp {
+		if err != nil || !found || offset != records[first].Offset || got != records[first].Timestamp {
 			return fmt.Errorf("time %d: offset %d, time %d, %v, %v; a scan finds %d", ts, offset, got, found, err, first)
 		}
 	}
