@@ -400,6 +400,7 @@ func (o *opening) settleEpochs(start, end int64) error {
 	if _, ok := l.epochs.Latest(); !ok && !l.cfg().ExternalEpochs {
 		changed = l.epochs.Assign(0, end) || changed
 	}
+	l.w.epoch = -1
 	if latest, ok := l.epochs.Latest(); ok {
 		l.w.epoch = latest.Epoch
 	}

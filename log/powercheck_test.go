@@ -144,6 +144,7 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 		return
 	}
 	end := l.LogEndOffset()
+	before := m // nothing says that this is durable
 	if m.resetting >= 0 && end == m.resetting && l.LogStartOffset() == end {
 		m = &moment{start: end, acked: end, tried: end, resetting: -1, marks: m.marks, checkpoint: m.checkpoint, startPoint: m.startPoint, rng: m.rng}
 	}
@@ -163,7 +164,7 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 	}
 	if again != nil {
 		p.stats.deep.Add(1)
-		p.check(again, m, depth-1, how)
+		p.check(again, before, depth-1, how)
 	}
 	// Nothing is left for another recovery (I11).
 	if !rep.Clean && m.rng.IntN(4) == 0 {

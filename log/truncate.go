@@ -160,8 +160,8 @@ func (l *Log) scanBelow(base int64, p *Producers, offset int64) (*segment.Scan, 
 	switch {
 	case err != nil:
 		return nil, err
-	case reached || r.Stop == segment.StopEnd || r.Stop == segment.StopZeros:
-		return r, nil
+	case reached || r.Stop == segment.StopEnd || r.Stop == segment.StopZeros || r.Next >= offset:
+		return r, nil // what is damaged behind goes
 	case r.Stop == segment.StopFormat:
 		return nil, fmt.Errorf("%w: %s at position %d: %w", ErrUnsupported, seg.Path(), r.Valid, r.Err)
 	}
@@ -279,6 +279,7 @@ func (l *Log) setState(e Epochs, p *Producers, ends func()) {
 	defer l.stateMu.Unlock()
 	ends()
 	l.epochs, l.producers = e, p
+	l.w.epoch = -1
 	if latest, ok := e.Latest(); ok {
 		l.w.epoch = latest.Epoch
 	}
