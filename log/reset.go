@@ -93,6 +93,7 @@ func (l *Log) restart(to int64, lowered func() error) error {
 	l.nextGeneration(to)
 	seg, err := r.files(lowered)
 	l.replaceList([]*segment.Segment{seg})
+	closeReplaced(r.was)
 	if err != nil {
 		// What a recovery is told is what holds for anything that may be there.
 		r.ends(r.start, low)

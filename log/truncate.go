@@ -357,7 +357,17 @@ func (l *Log) removeClosed(s *segment.Segment) error {
 
 // install makes the new segment the one to append to. If the truncation failed
 // it is at least one to read from.
-func (t *truncation) install() { t.l.replaceList(append(t.was[:t.i:t.i], t.seg)) }
+func (t *truncation) install() {
+	t.l.replaceList(append(t.was[:t.i:t.i], t.seg))
+	closeReplaced(t.was[t.i:])
+}
+
+// closeReplaced closes what has been closed already, unless the log has failed.
+func closeReplaced(segs []*segment.Segment) {
+	for _, s := range segs {
+		_ = s.Close() // there is nothing to be lost with it
+	}
+}
 
 // replaceList replaces the segments. What is known of those of before is
 // forgotten.
