@@ -471,12 +471,14 @@ func TestExternalWatermarkWakes(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := newRig(t, WriterPwrite, true, Config{ExternalWatermark: true, Durability: d, FlushInterval: time.Second})
 			l := g.open()
+			g.add(5, d)
 			var woken [2]chan error
 			for i, committed := range []bool{false, true} {
 				woken[i] = make(chan error, 1)
 				go func() { woken[i] <- l.Wait(context.Background(), NewWaiter(), 5, committed) }()
 			}
-			g.add(10, d)
+			synctest.Wait()
+			g.add(5, d)
 			require.NoError(t, l.Sync(context.Background()))
 			require.NoError(t, l.SetHighWatermark(5))
 			synctest.Wait()
