@@ -442,10 +442,10 @@ func (o *opening) settleSidecars(end int64) error {
 			}
 		}
 	}
-	if l.sums.end > 0 && l.sums.Dense != noOffset {
+	if l.sums.end > 0 && l.sums.Dense <= end {
 		return nil
 	}
-	if l.sums.Dense == noOffset {
+	if l.sums.Dense > end {
 		l.sums.Dense = end // what is appended here has no gaps
 		l.denseFrom.Store(end)
 	}

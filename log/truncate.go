@@ -321,7 +321,24 @@ func (t *truncation) files() error {
 	if err := l.syncDir(); err != nil {
 		return err
 	}
+	if err := l.lowerDense(t.end); err != nil {
+		return err
+	}
 	return t.seg.Activate(t.scan)
+}
+
+// lowerDense notes that no offset will be missing from a new end on, though some
+// were there before. If a crash comes first, the open does.
+func (l *Log) lowerDense(end int64) error {
+	s := &l.sums
+	s.Lock()
+	defer s.Unlock()
+	if s.Dense <= end {
+		return nil
+	}
+	s.Dense = end
+	l.denseFrom.Store(end)
+	return s.rewrite(l)
 }
 
 // removeSnapshots removes those from an offset on.

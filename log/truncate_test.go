@@ -575,3 +575,45 @@ func TestTruncateBelowTheStart(t *testing.T) {
 		require.Len(t, readAllRecords(t, l, 13), 3)
 	})
 }
+
+// TestTruncateSparse: where offsets are missing the log ends behind what is there,
+// and what is appended from then on has no gaps.
+func TestTruncateSparse(t *testing.T) {
+	for _, crash := range []bool{true, false} {
+		t.Run(fmt.Sprintf("crash=%v", crash), func(t *testing.T) {
+			g := newRig(t, WriterPwrite, true, smallSegments)
+			g.fill(40)
+			// Others have cleaned: the second and the fourth batch are gone.
+			b := g.getFile(g.logFile(0))
+			n := len(b) / 5
+			g.putFile(g.logFile(0), slices.Concat(b[:n], b[2*n:3*n], b[4*n:]))
+			g.remove(sumsName)
+			for _, suffix := range []string{segment.IndexSuffix, segment.TimeSuffix} {
+				g.remove(segment.FileName(0, suffix))
+			}
+			g.st.Adopted, g.st.Clean = true, false
+			l := g.open()
+			require.Nil(t, g.rep.Damage)
+			require.EqualValues(t, 40, l.denseFrom.Load())
+			require.NoError(t, l.TruncateTo(4, nil))
+			require.EqualValues(t, 3, l.LogEndOffset())
+			require.EqualValues(t, 3, l.denseFrom.Load())
+			_, err := l.Append(context.Background(), []Record{numbered(3)}, Synced)
+			require.NoError(t, err)
+			if crash {
+				l.Abandon()
+				g.st = OpenState{RecoveryPoint: 0, StartOffset: -1, HighWatermark: -1, Adopted: true}
+				l = g.open()
+			} else {
+				l = g.reopen()
+			}
+			require.Nil(t, g.rep.Damage)
+			require.EqualValues(t, 3, l.denseFrom.Load())
+			var offsets []int64
+			for _, r := range readAllRecords(t, l, 0) {
+				offsets = append(offsets, r.Offset)
+			}
+			require.Equal(t, []int64{0, 2, 3}, offsets)
+		})
+	}
+}
