@@ -23,7 +23,8 @@ import (
 // not: Reopen tells.
 //
 // *OffsetError: offset lies below the log start offset (see ResetTo) or beyond the
-// log end offset. ErrInvalidTopic: an internal topic.
+// log end offset. *CorruptError: what is to stay is damaged. ErrInvalidTopic: an
+// internal topic.
 func (p *Partition) TruncateTo(offset int64) error {
 	return p.shorten(func(l *log.Log, checkpoint func() error) error { return l.TruncateTo(offset, checkpoint) })
 }
@@ -32,8 +33,9 @@ func (p *Partition) TruncateTo(offset int64) error {
 // start: what a replica does that is too far behind its leader, or was told to
 // forget what it has. What was known of producers, transactions and leader epochs
 // is forgotten, but that a new epoch of a partition without ExternalEpochs is above
-// those before. Readers and errors are as in TruncateTo; only a negative start is
-// an *OffsetError.
+// those before. It is also the way to give up a partition that is damaged, which
+// is as good as new then. Readers and errors are as in TruncateTo; only a negative
+// start is an *OffsetError.
 func (p *Partition) ResetTo(start int64) error {
 	return p.shorten(func(l *log.Log, checkpoint func() error) error { return l.ResetTo(start, checkpoint) })
 }

@@ -80,7 +80,8 @@ type Log struct {
 
 	clean  bool // closed in order
 	damage *segment.CorruptError
-	point  int64 // with damage, the mark that tells it from a torn tail
+	point  int64       // with damage, the mark that tells it from a torn tail
+	healed atomic.Bool // of damage, by a reset: damage and point do not count
 	report *Report
 	// denseFrom is the offset from which on none may be missing; noOffset when
 	// it cannot be told.
@@ -121,7 +122,12 @@ func (l *Log) fail(cause error) error {
 func (l *Log) Failed() error { return l.refusing() }
 
 // Damage is the damage that made the log refuse appends, nil if there is none.
-func (l *Log) Damage() *segment.CorruptError { return l.damage }
+func (l *Log) Damage() *segment.CorruptError {
+	if l.healed.Load() {
+		return nil
+	}
+	return l.damage
+}
 
 func (l *Log) name() string { return fmt.Sprintf("%s-%d", l.cfg().Topic, l.cfg().Partition) }
 
@@ -141,7 +147,7 @@ func (l *Log) DurableEnd() int64 { return l.durable.Load() }
 // be durable. That of a damaged log stays where it was, or the damage would be a
 // torn tail to the next open.
 func (l *Log) RecoveryPoint() int64 {
-	if l.damage != nil {
+	if l.Damage() != nil {
 		return l.point
 	}
 	return l.durable.Load()

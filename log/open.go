@@ -353,6 +353,9 @@ func (o *opening) finish() error {
 	l.w.active = o.segs[len(o.segs)-1]
 	l.w.rolled = time.Now()
 	l.ahead.begin(l.w.active.Size())
+	if l.marks != nil {
+		l.generation.Store(l.marks.Generation())
+	}
 	if l.damage != nil {
 		// Nothing on disk changes, the marks neither: they are what tells the
 		// damage from a torn tail.
@@ -362,9 +365,6 @@ func (o *opening) finish() error {
 	}
 	if err := o.settleSidecars(end); err != nil {
 		return err
-	}
-	if l.marks != nil {
-		l.generation.Store(l.marks.Generation())
 	}
 	l.marks.store(markStart, start)
 	l.marks.store(markPublished, end)

@@ -29,23 +29,47 @@ import (
 // before. lowered is as in TruncateTo, and may be called twice. A negative start
 // is an *OffsetError.
 //
-// A log that is damaged or has failed refuses: what a sync does not write, or a
-// name that the folder does not lose, would be believed gone. It is to be
-// recovered or deleted.
+// It is also the way to give up a log that is damaged, which is as good as new
+// then. One that has failed is to be recovered before: a folder whose sync has
+// failed once cannot be believed to lose a name.
 func (l *Log) ResetTo(start int64, lowered func() error) error {
 	l.writing.Lock()
 	defer l.unlock()
-	if err := l.refusing(); err != nil {
+	damage := l.Damage()
+	if err := l.refusing(); err != nil && (damage == nil || l.closed.Load()) {
 		return err
 	}
 	if start < 0 {
 		return l.beyondEnd(start)
+	}
+	if damage != nil {
+		return l.resetDamaged(start, lowered)
 	}
 	if err := l.quiet(); err != nil {
 		return err
 	}
 	defer l.endQuiet()
 	return l.restart(start, lowered)
+}
+
+// resetDamaged is ResetTo of a log that is open for reading around damage: nothing
+// works behind its back, and there is nothing to be synced. Its mark goes down,
+// or the damage would be found again.
+func (l *Log) resetDamaged(start int64, lowered func() error) error {
+	l.sync.acquire()
+	defer l.endQuiet()
+	l.healed.Store(true)
+	refusal := l.refuse.Swap(nil)
+	generation := l.generation.Load()
+	err := l.restart(start, lowered)
+	if err != nil && l.generation.Load() == generation { // nothing was done
+		l.healed.Store(false)
+		l.refuse.Store(refusal)
+		if lowered != nil {
+			err = errors.Join(err, lowered()) // its recovery point is what it was
+		}
+	}
+	return err
 }
 
 // reset is one under way.
@@ -71,7 +95,7 @@ func (l *Log) restart(to int64, lowered func() error) error {
 	if r.snapshots, err = l.listSnapshots(); err != nil {
 		return err
 	}
-	watermark := l.external.Load()
+	was := l.heights()
 	var e Epochs
 	if err = r.empty.CopyHead(0); err == nil {
 		if err = l.lower(low, lowered); err == nil {
@@ -81,7 +105,7 @@ func (l *Log) restart(to int64, lowered func() error) error {
 		}
 	}
 	if err != nil {
-		l.raise(watermark)
+		l.raise(was, lowered)
 		return spaceError(errors.Join(err, r.empty.DropHead()))
 	}
 	p := NewProducers()

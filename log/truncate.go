@@ -171,7 +171,7 @@ func (l *Log) scanBelow(base int64, p *Producers, offset int64) (*segment.Scan, 
 // prepare does what can fail without harm: the log is still as it was.
 func (t *truncation) prepare(lowered func() error) (err error) {
 	l := t.l
-	watermark := l.external.Load()
+	was := l.heights()
 	if t.scan.Valid == 0 || t.old.Pinned() {
 		if err := t.old.CopyHead(t.scan.Valid); err != nil {
 			return spaceError(err)
@@ -186,7 +186,7 @@ func (t *truncation) prepare(lowered func() error) (err error) {
 	if err == nil {
 		return nil
 	}
-	l.raise(watermark)
+	l.raise(was, lowered)
 	if t.copied {
 		err = errors.Join(err, t.old.DropHead())
 	}
@@ -210,12 +210,29 @@ func (l *Log) lower(to int64, lowered func() error) error {
 	return nil
 }
 
-// raise undoes lower, of a log that was quiet: all of it is durable. What was
-// made durable stays low, which is safe.
-func (l *Log) raise(watermark int64) {
-	l.advance(l.end.Load())
-	if l.cfg().ExternalWatermark {
-		_ = l.SetHighWatermark(watermark) // it was good before
+// heights are what lower lowers.
+type heights struct{ durable, mark, external int64 }
+
+func (l *Log) heights() heights {
+	h := heights{durable: l.durable.Load(), external: l.external.Load()}
+	if l.marks != nil {
+		h.mark = l.marks.Durable()
+	}
+	return h
+}
+
+// raise undoes lower, as far as that goes: what stays lowered on the disk is safe,
+// and only makes damage look like a torn tail.
+func (l *Log) raise(h heights, lowered func() error) {
+	l.sync.Lock()
+	l.durable.Store(h.durable)
+	l.external.Store(max(h.external, l.external.Load()))
+	l.marks.store(markDurable, h.mark)
+	l.marks.store(markWatermark, l.HighWatermark())
+	l.sync.Unlock()
+	l.watermarkMoved()
+	if l.marks.Sync() == nil && lowered != nil {
+		_ = lowered()
 	}
 }
 

@@ -149,10 +149,11 @@ func TestTruncateRefuses(t *testing.T) {
 		func(f func() error) error { return l.TruncateTo(5, f) },
 		func(f func() error) error { return l.ResetTo(5, f) },
 	} {
-		low := int64(-1)
-		require.ErrorIs(t, do(func() error { low = l.RecoveryPoint(); return why }), why)
-		require.LessOrEqual(t, low, int64(5))
-		require.GreaterOrEqual(t, low, int64(0))
+		var points []int64
+		require.ErrorIs(t, do(func() error { points = append(points, l.RecoveryPoint()); return why }), why)
+		require.Len(t, points, 2)
+		require.LessOrEqual(t, points[0], int64(5))
+		require.EqualValues(t, 20, points[1])
 		require.EqualValues(t, 20, l.DurableEnd())
 		require.EqualValues(t, 20, l.marks.Durable())
 		require.EqualValues(t, 20, l.HighWatermark())
@@ -205,7 +206,66 @@ func TestTruncateDamage(t *testing.T) {
 	g2.open()
 	require.NotNil(t, g2.rep.Damage)
 	require.ErrorIs(t, g2.log.TruncateTo(10, nil), ErrCorrupt)
-	require.ErrorIs(t, g2.log.ResetTo(10, nil), ErrCorrupt)
+}
+
+// TestResetDamaged: a reset gives up what is damaged, and the log is as good as
+// new; one that cannot be done leaves the damage what it was.
+func TestResetDamaged(t *testing.T) {
+	for _, missing := range []bool{true, false} {
+		for _, to := range []int64{0, 20, 100} {
+			t.Run(fmt.Sprintf("missing=%v/to=%d", missing, to), func(t *testing.T) {
+				g := newRig(t, WriterPwrite, true, smallSegments)
+				require.NoError(t, g.fs.SyncDir("."))
+				bases := g.fill(60)
+				g.damage(bases[2], func(b []byte) []byte { b[100] ^= 1; return b })
+				if missing {
+					g.remove(g.logFile(bases[3]))
+				}
+				require.NoError(t, g.fs.SyncDir("t-0"))
+				g.st.Clean = false
+				g.remove(sumsName)
+				g.putFile(sumsName, (&Sums{}).format())
+				words := &[8]uint64{markDurable: littleEndian(60), markPublished: littleEndian(60), markGeneration: littleEndian(7)}
+				g.st.Marks, g.st.MarksValid = NewMarks(words, nil), true
+				l := g.open()
+				require.NotNil(t, l.Damage())
+				require.EqualValues(t, 60, l.RecoveryPoint())
+				before := g.files()
+
+				why := errors.New("no checkpoint")
+				var points []int64
+				require.ErrorIs(t, l.ResetTo(to, func() error { points = append(points, l.RecoveryPoint()); return why }), why)
+				require.Equal(t, []int64{0, 60}, []int64{points[0], points[len(points)-1]})
+				require.NotNil(t, l.Damage())
+				require.EqualValues(t, 60, l.RecoveryPoint())
+				require.EqualValues(t, 60, g.st.Marks.Durable())
+				require.Equal(t, before, g.files())
+				_, err := l.Append(context.Background(), []Record{numbered(0)}, Synced)
+				require.ErrorIs(t, err, ErrCorrupt)
+
+				require.NoError(t, l.ResetTo(to, nil))
+				require.Nil(t, l.Damage())
+				require.NoError(t, l.Failed())
+				require.EqualValues(t, 8, g.st.Marks.Generation())
+				g.add(10, Synced)
+				checkNumbered(t, l)
+				require.Equal(t, to, l.LogStartOffset())
+				tree := g.fs.(*vfs.Mem).CrashClone(vfs.None)
+				g.reopen()
+				require.True(t, g.rep.Clean)
+				checkNumbered(t, g.log)
+
+				env := NewEnv(EnvOptions{FS: tree})
+				defer env.Close()
+				l, rep, err := Open(env, "t-0", g.cfg, OpenState{RecoveryPoint: 0, StartOffset: -1, HighWatermark: -1})
+				require.NoError(t, err)
+				defer l.Abandon()
+				require.Nil(t, rep.Damage)
+				require.Equal(t, to+10, l.LogEndOffset())
+				checkNumbered(t, l)
+			})
+		}
+	}
 }
 
 // TestTruncateKeepsPinnedBytes: batches that readers hold stay what they were,

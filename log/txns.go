@@ -159,7 +159,7 @@ func (l *Log) keepTxns(list *list, base int64, x index.Txns) {
 func (l *Log) mendTxns(base int64, x index.Txns) {
 	name := l.txnName(base)
 	l.env.logger.Warn("transaction index rebuilt from the log", "path", l.env.fsys.Path(name))
-	if l.damage != nil {
+	if l.Damage() != nil {
 		return
 	}
 	var err error
