@@ -398,3 +398,43 @@ func TestTruncateBesideAdministration(t *testing.T) {
 	wg.Wait()
 	require.NoError(t, st.Close())
 }
+
+// TestResetOfDamaged: a replica gives up its bad copy.
+func TestResetOfDamaged(t *testing.T) {
+	m := vfs.NewCrashMem()
+	st, err := openFS(m, nil)
+	require.NoError(t, err)
+	p := part(t, st, "a", TopicConfig{External: ExternalEpochs})
+	fill(t, p, 20)
+	require.NoError(t, st.Close())
+	f, err := m.Open("a-0/00000000000000000000.log", vfs.ReadWrite)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("damage"), 200)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	require.NoError(t, m.Remove(cleanName))
+
+	st, err = openFS(m, nil)
+	require.NoError(t, err)
+	p = reopened(t, st, "a")
+	_, err = p.Append(ctx, Record{})
+	require.ErrorIs(t, err, ErrCorrupt)
+	require.ErrorIs(t, p.TruncateTo(10), ErrCorrupt)
+	r := reader(t, p, ReaderOptions{})
+	_, err = r.Next(ctx)
+	require.NoError(t, err)
+	require.NoError(t, p.ResetTo(7))
+	_, err = r.Next(ctx)
+	require.ErrorIs(t, err, ErrOffsetOutOfRange)
+	fill(t, p, 3)
+	require.Equal(t, count(7, 10), offsetsOf(t, p, ReaderOptions{}))
+	left := m.CrashClone(vfs.None)
+	require.NoError(t, st.Close())
+	for _, tree := range []*vfs.Mem{m, left} {
+		st := openStore(t, tree, nil)
+		require.Equal(t, tree == m, st.clean)
+		p := reopened(t, st, "a")
+		require.Equal(t, count(7, 10), offsetsOf(t, p, ReaderOptions{}))
+		fill(t, p, 1)
+	}
+}

@@ -143,7 +143,7 @@ func TestTruncateRefuses(t *testing.T) {
 
 	// What cannot be made durable is not done.
 	why := errors.New("no checkpoint")
-	words := new([8]uint64)
+	words := &[8]uint64{markDurable: littleEndian(20)}
 	l.marks = NewMarks(words, nil)
 	for _, do := range []func(func() error) error{
 		func(f func() error) error { return l.TruncateTo(5, f) },
