@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -206,7 +208,9 @@ func TestExternal(t *testing.T) {
 		require.Equal(t, end, p.LogEndOffset())
 		require.EqualValues(t, -1, p.LeaderEpoch())
 	}
-	check(m.Snapshot(), false, 15, 20) // killed
+	if bits.UintSize == 64 { // elsewhere leat.state is not mapped, and as old as the last checkpoint
+		check(m.Snapshot(), false, 15, 20) // killed
+	}
 	require.NoError(t, p.TruncateTo(10))
 	require.EqualValues(t, 10, p.HighWatermark())
 	fill(t, p, 8)
@@ -314,51 +318,72 @@ func TestCrashOfTruncation(t *testing.T) {
 	require.Greater(t, c.states, 100)
 }
 
-// TestTruncateFails: a partition whose truncation ends in an error of the disk
-// has failed, and Reopen tells what became of it.
+// TestTruncateFails: whatever call of the disk fails, the partition is what it
+// was, or has failed, and Reopen tells what became of it.
 func TestTruncateFails(t *testing.T) {
-	for _, op := range []vfs.Op{vfs.OpRemove, vfs.OpZero, vfs.OpSyncDir, vfs.OpRename, vfs.OpSync} {
-		for _, reset := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%v/reset=%v", op, reset), func(t *testing.T) {
+	for name, call := range map[string]func(p *Partition) error{
+		"truncate":   func(p *Partition) error { return p.TruncateTo(5) },
+		"reset up":   func(p *Partition) error { return p.ResetTo(40) },
+		"reset":      func(p *Partition) error { return p.ResetTo(5) },
+		"reset down": func(p *Partition) error { return p.ResetTo(0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			failed := 0
+			for n := 1; ; n++ {
 				m := vfs.NewCrashMem()
-				st := openStore(t, m, nil)
+				st, err := openFS(m, nil)
+				require.NoError(t, err)
 				p := part(t, st, "a", TopicConfig{SegmentBytes: 16 << 10})
-				for i := range 12 {
-					_, err := p.Append(ctx, Record{Value: []byte(fmt.Sprintf("%d %s", i, strings.Repeat("x", 4000)))})
+				require.NoError(t, p.ResetTo(2))
+				for i := 2; i < 14; i++ {
+					_, err := p.Append(ctx, Record{Value: fmt.Appendf(nil, "%d %s", i, strings.Repeat("x", 4000))})
 					require.NoError(t, err)
 				}
-				fired := false
-				m.SetHook(func(o vfs.Op, name string, before bool) error {
-					if o == op && before && strings.HasPrefix(name, "a-0") {
-						fired = true
+				var calls atomic.Int64
+				where := ""
+				m.SetHook(func(op vfs.Op, name string, before bool) error {
+					if before && op.Mutates() && calls.Add(1) == int64(n) {
+						where = fmt.Sprintf("call %d, %v %s", n, op, name)
 						return syscall.EIO
 					}
 					return nil
 				})
-				call := p.TruncateTo
-				if reset {
-					call = p.ResetTo
-				}
-				err := call(5)
+				err = call(p)
 				m.SetHook(nil)
-				if !fired {
+				switch {
+				case where == "":
 					require.NoError(t, err)
-					return
+				case errors.Is(err, ErrFailed):
+					failed++
+					require.ErrorIs(t, err, syscall.EIO, where)
+					require.ErrorIs(t, p.TruncateTo(p.LogStartOffset()), ErrFailed, where)
+					require.NoError(t, p.Reopen(context.Background()), where)
+					_, err = p.Append(ctx, Record{Value: []byte("on")})
+					require.NoError(t, err, where)
+					require.NoError(t, p.TruncateTo(p.LogEndOffset()-1), where)
+				case err != nil:
+					require.ErrorIs(t, err, syscall.EIO, where)
+					require.EqualValues(t, 14, p.LogEndOffset(), where)
 				}
-				require.Error(t, err)
-				require.ErrorIs(t, err, syscall.EIO)
-				require.NoError(t, p.Reopen(context.Background()))
-				if p.LogEndOffset() > 0 {
-					require.GreaterOrEqual(t, p.LogEndOffset(), int64(5))
+				if start, end := p.LogStartOffset(), p.LogEndOffset(); start < end || start == 2 {
+					require.EqualValues(t, 2, start, where)
+					require.LessOrEqual(t, end, int64(14), where)
+					if name == "truncate" {
+						require.GreaterOrEqual(t, end, int64(5), where)
+					}
+					for i, v := range valuesOf(t, p) {
+						require.True(t, strings.HasPrefix(v, fmt.Sprintf("%d ", i+2)), where)
+					}
 				}
-				require.LessOrEqual(t, p.LogEndOffset(), int64(12))
-				for i, v := range valuesOf(t, p) {
-					require.True(t, strings.HasPrefix(v, fmt.Sprintf("%d ", i)))
-				}
-				require.NoError(t, p.ResetTo(3))
+				require.NoError(t, call(p), where)
 				fill(t, p, 3)
-			})
-		}
+				require.NoError(t, st.Close(), where)
+				if where == "" {
+					break
+				}
+			}
+			require.NotZero(t, failed)
+		})
 	}
 }
 

@@ -110,6 +110,7 @@ func (o *opening) run() error {
 	if o.st.MarksValid && o.st.Marks != nil {
 		o.mark = max(o.mark, o.st.Marks.Durable())
 	}
+	l.external.Store(o.externalWatermark(0, noOffset))
 	if err := o.sidecars(); err != nil {
 		return err
 	}

@@ -10,8 +10,13 @@ func (l *Log) quiet() error {
 	l.sync.acquire()
 	l.seals.wait()
 	end := l.end.Load()
-	if err := l.syncData(); err != nil {
+	err := l.syncData()
+	if err != nil {
 		err = l.fail(err)
+	} else {
+		err = l.refusing() // what was being sealed may have failed
+	}
+	if err != nil {
 		l.endQuiet()
 		return err
 	}

@@ -108,7 +108,7 @@ func (o *opening) scanAll() (again bool, err error) {
 				break
 			}
 		}
-		l.producers.OnHighWatermark(r.Next)
+		l.producers.OnHighWatermark(l.settled(r.Next))
 	}
 	if next < o.mark {
 		if !o.around {
@@ -489,10 +489,13 @@ func (o *opening) replayTo(offset int64) error {
 // replayProducers brings a producer state to an offset where a segment begins:
 // from the newest sound snapshot not above it, and the batches in between. broken
 // are the snapshots that cannot be read.
+//
+// A snapshot does not say which transactions have ended whose marker a reader may
+// not see yet. Those are found in the batches behind the high watermark.
 func (l *Log) replayProducers(p *Producers, segs []*segment.Segment, snapshots []int64, offset int64) (broken []int64, err error) {
 	at := segs[0].Base()
 	for _, s := range slices.Backward(snapshots) {
-		if s > offset || s < at {
+		if s > l.settled(offset) || s < at {
 			continue
 		}
 		list, err := l.readSnapshot(s)
@@ -515,8 +518,17 @@ func (l *Log) replayProducers(p *Producers, segs []*segment.Segment, snapshots [
 			return broken, err
 		}
 	}
-	p.OnHighWatermark(offset)
+	p.OnHighWatermark(l.settled(offset))
 	return broken, nil
+}
+
+// settled is offset, or the high watermark that a wrapper has set, if that is
+// lower.
+func (l *Log) settled(offset int64) int64 {
+	if l.cfg().ExternalWatermark {
+		return min(offset, l.external.Load())
+	}
+	return offset
 }
 
 func (l *Log) expirationMs() int64 {
@@ -534,7 +546,7 @@ func (l *Log) replaySegment(p *Producers, s *segment.Segment, from, to int64) er
 			return nil
 		}
 		err := l.noteProducer(p, b, nil)
-		p.OnHighWatermark(b.NextOffset())
+		p.OnHighWatermark(l.settled(b.NextOffset()))
 		return err
 	}})
 	return err

@@ -135,15 +135,15 @@ func (s *sealer) run(l *Log) {
 		j := s.queue[0]
 		s.Unlock()
 		if err := l.seal(j); err != nil {
+			var e *segment.SyncError
+			if errors.As(err, &e) {
+				l.fail(err) // before who waits for the end looks
+			} else {
+				l.env.logger.Warn("segment not sealed yet", "path", j.seg.Path(), "err", err)
+			}
 			s.Lock()
 			s.stopLocked()
 			s.Unlock()
-			var e *segment.SyncError
-			if errors.As(err, &e) {
-				l.fail(err)
-				return
-			}
-			l.env.logger.Warn("segment not sealed yet", "path", j.seg.Path(), "err", err)
 			return
 		}
 		s.Lock()

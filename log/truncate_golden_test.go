@@ -209,3 +209,60 @@ func factsOf(t *testing.T, l *Log, want *golden.Partition) logFacts {
 	}
 	return f
 }
+
+// TestExternalWatermarkTxns: what a committed reader may see below a high
+// watermark that a wrapper has set, opened with it or moved to it: nothing of a
+// transaction whose marker lies above.
+func TestExternalWatermarkTxns(t *testing.T) {
+	for _, set := range []string{"p1"} { // p2 has one that is open since before the log start
+		for _, state := range []string{"clean", "crash"} {
+			t.Run(set+"/"+state, func(t *testing.T) {
+				var want golden.Partition
+				golden.JSON(t, &want, "partition", set, "expected.json")
+				start, end := want.State.LogStartOffset, want.State.LogEndOffset
+				rig := func(hw int64) *Log {
+					g := goldenMem(t, &want, "partition", set, state)
+					g.cfg.ExternalWatermark, g.st.Clean, g.st.HighWatermark = true, state == "clean", hw
+					return g.open()
+				}
+				moved := rig(start)
+				type txn struct{ first, marker int64 }
+				var txns []txn
+				open := map[int64]int{}
+				eachBatch(t, moved, start, func(b codec.Batch) {
+					i, ok := open[b.ProducerID()]
+					switch {
+					case b.IsControl() && ok:
+						txns[i].marker = b.BaseOffset()
+						delete(open, b.ProducerID())
+					case !b.IsControl() && b.IsTransactional() && !ok:
+						open[b.ProducerID()] = len(txns)
+						txns = append(txns, txn{b.BaseOffset(), noOffset})
+					}
+				})
+				require.NotEmpty(t, txns)
+				held := 0
+				for hw := start; hw <= end; hw++ {
+					stable := hw
+					for _, x := range txns {
+						if x.marker >= hw {
+							stable = min(stable, x.first)
+						}
+					}
+					if stable < hw {
+						held++
+					}
+					require.NoError(t, moved.SetHighWatermark(hw))
+					require.Equal(t, stable, moved.LastStableOffset(), "moved to %d", hw)
+					if hw%7 == 0 {
+						l := rig(hw)
+						require.Equal(t, hw, l.HighWatermark())
+						require.Equal(t, stable, l.LastStableOffset(), "opened with %d", hw)
+						l.Abandon()
+					}
+				}
+				require.NotZero(t, held)
+			})
+		}
+	}
+}
