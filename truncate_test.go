@@ -375,7 +375,11 @@ func TestTruncateFails(t *testing.T) {
 						require.True(t, strings.HasPrefix(v, fmt.Sprintf("%d ", i+2)), where)
 					}
 				}
-				require.NoError(t, call(p), where)
+				if err = call(p); errors.Is(err, ErrFailed) { // what failed worked in the background
+					require.NoError(t, p.Reopen(context.Background()), where)
+					err = call(p)
+				}
+				require.NoError(t, err, where)
 				fill(t, p, 3)
 				require.NoError(t, st.Close(), where)
 				if where == "" {

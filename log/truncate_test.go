@@ -677,3 +677,30 @@ func TestTruncateSparse(t *testing.T) {
 		})
 	}
 }
+
+// TestTruncateUnsealed: segments that were rolled and wait to be sealed go as
+// well, with the snapshots that they were to leave.
+func TestTruncateUnsealed(t *testing.T) {
+	for _, reset := range []bool{false, true} {
+		c := smallSegments
+		c.Durability, c.FlushInterval = Written, time.Hour
+		g := newRig(t, WriterMapped, true, c)
+		l := g.open()
+		g.add(40, Written)
+		require.Greater(t, len(l.seals.queue), 5)
+		if reset {
+			require.NoError(t, l.ResetTo(3, nil))
+			require.Empty(t, l.seals.queue)
+		} else {
+			require.NoError(t, l.TruncateTo(12, nil))
+			require.Len(t, l.seals.queue, 2)
+		}
+		g.add(2, Written)
+		g.reopen()
+		checkNumbered(t, g.log)
+		for _, name := range names(g.files(), ".snapshot") {
+			base, _, _ := segment.ParseName(name)
+			require.LessOrEqual(t, base, g.log.LogEndOffset())
+		}
+	}
+}
