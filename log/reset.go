@@ -127,6 +127,7 @@ func (l *Log) restart(to int64, lowered func() error) error {
 	l.marks.store(markPublished, to)
 	l.marks.store(markDurable, to)
 	l.marks.store(markWatermark, to)
+	l.env.logger.Info("log reset", "partition", l.name(), "start", to)
 	l.tail.wakeAll()
 	return nil
 }

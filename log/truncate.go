@@ -82,6 +82,7 @@ func (l *Log) TruncateTo(offset int64, lowered func() error) error {
 	if err != nil {
 		return l.fail(err)
 	}
+	l.env.logger.Info("log truncated", "partition", l.name(), "offset", offset, "end", t.end)
 	l.tail.wakeAll()
 	return nil
 }
