@@ -19,6 +19,7 @@ type AppendResult struct {
 	partition *Partition
 	log       *log.Log
 	durable   int64 // to be waited for; 0: nothing
+	since     int64 // the log's generation
 }
 
 // Wait returns when the durability that was asked for holds. Results may be
@@ -27,12 +28,12 @@ type AppendResult struct {
 //
 // An error of ctx says nothing about the batches. ErrFailed and ErrClosed, if
 // the partition failed or was closed before they were durable, leave them stored
-// or not.
+// or not. *OffsetError: they were taken back, by TruncateTo or ResetTo.
 func (r *AppendResult) Wait(ctx context.Context) error {
 	if r.durable == 0 {
 		return nil
 	}
-	return r.partition.fail(r.log.WaitDurable(ctx, r.durable))
+	return r.partition.fail(r.log.WaitDurable(ctx, r.durable, r.since))
 }
 
 // AppendBatches stores record batches that are encoded already, for a server, a
@@ -86,7 +87,7 @@ func (p *Partition) AppendBatches(raw []byte, o AppendOptions) (*AppendResult, e
 	}
 	a := &AppendResult{
 		BaseOffset: r.BaseOffset, LastOffset: r.LastOffset, LogStartOffset: r.LogStartOffset, Duplicate: r.Duplicate,
-		partition: p, log: l, durable: r.Durable,
+		partition: p, log: l, durable: r.Durable, since: r.Generation,
 	}
 	if r.AppendTime >= 0 {
 		a.AppendTime = time.UnixMilli(r.AppendTime)

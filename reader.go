@@ -58,7 +58,7 @@ func (p *Partition) Reader(o ReaderOptions) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{p: p, log: l, wait: log.NewWaiter(), committed: o.Isolation == ReadCommitted, until: math.MaxInt64, epoch: -1, gather: g}
+	r := &Reader{p: p, log: l, cur: l.NewCursor(0), wait: log.NewWaiter(), committed: o.Isolation == ReadCommitted, until: math.MaxInt64, epoch: -1, gather: g}
 	if o.Until > 0 {
 		r.until = o.Until
 	}
@@ -71,7 +71,7 @@ func (p *Partition) Reader(o ReaderOptions) (*Reader, error) {
 	}
 	r.asked = r.offset
 	r.gatherFrom(r.offset)
-	r.cur = l.NewCursor(r.offset)
+	r.cur.SeekTo(r.offset)
 	r.count = l.NewReadCount()
 	r.batch = r.newBatch()
 	return r, nil
@@ -148,6 +148,9 @@ func (r *Reader) take(raw codec.Batch) (ok bool, err error) {
 		if err != nil {
 			return false, err // offset stays: the cursor is set back by the next call
 		}
+		if r.cur.Stale() {
+			return false, log.ErrTruncated // they may be those of another log
+		}
 		if aborted {
 			r.offset = raw.NextOffset()
 			return false, nil
@@ -194,8 +197,11 @@ func (r *Reader) more(ctx context.Context) error {
 }
 
 // recover goes on in the log that has taken the place of a failed one, after
-// Partition.Reopen. Other errors are the caller's.
+// Partition.Reopen, and in one that was truncated. Other errors are the caller's.
 func (r *Reader) recover(ctx context.Context, err error) error {
+	if err == log.ErrTruncated {
+		return r.truncated()
+	}
 	if !errors.Is(err, ErrClosed) {
 		return err
 	}
@@ -281,7 +287,7 @@ func (r *Reader) SeekTo(offset int64) error {
 		return err
 	}
 	r.batch.Release()
-	r.offset, r.asked = offset, offset
+	r.offset, r.asked, r.epoch = offset, offset, -1
 	r.gatherFrom(offset)
 	r.moves++
 	return nil

@@ -42,7 +42,21 @@ type faultRun struct {
 	g          *rig
 	l          *Log
 	acked, end int
+	exact      bool // it has neither more nor less than end
 	err        error
+}
+
+// shorten is a truncation or a reset: it is done, or the log is what it was, or it
+// has failed and is something in between.
+func (f *faultRun) shorten(to int, do func(int64, func() error) error) {
+	f.acked, f.end = to, 40
+	if f.err = do(int64(to), nil); f.err == nil {
+		f.end, f.exact = to, true
+		return
+	}
+	if f.l.Failed() == nil {
+		f.acked, f.exact = 40, true
+	}
 }
 
 // open opens the log.
@@ -100,7 +114,7 @@ func (f *faultRun) raw(n int, follower bool) bool {
 			return false
 		}
 		f.end += 2
-		if f.err = f.l.WaitDurable(context.Background(), r.Durable); f.err != nil {
+		if f.err = f.l.WaitDurable(context.Background(), r.Durable, r.Generation); f.err != nil {
 			return false
 		}
 		f.acked = f.end
@@ -206,6 +220,41 @@ var faultScenarios = []faultScenario{
 				f.append(2, Synced)
 			}
 		},
+	}, {
+		name: "truncate",
+		before: func(g *rig) {
+			g.fill(40)
+			g.open()
+		},
+		run: func(f *faultRun) { f.shorten(17, f.l.TruncateTo) },
+	}, {
+		name: "truncate pinned",
+		before: func(g *rig) {
+			g.fill(40)
+			c := g.open().NewCursor(17)
+			_, err := c.Next(40)
+			require.NoError(g.t, err)
+			g.pinned = c
+		},
+		run: func(f *faultRun) { f.shorten(17, f.l.TruncateTo) },
+	}, {
+		name: "truncate what is being appended to",
+		before: func(g *rig) {
+			g.open()
+			for i := range 40 {
+				_, err := g.log.Append(context.Background(), []Record{numbered(i)}, Synced)
+				require.NoError(g.t, err)
+			}
+			g.log.seals.wait()
+		},
+		run: func(f *faultRun) { f.shorten(38, f.l.TruncateTo) },
+	}, {
+		name: "reset",
+		before: func(g *rig) {
+			g.fill(40)
+			g.open()
+		},
+		run: func(f *faultRun) { f.shorten(0, f.l.ResetTo) },
 	}, {
 		name: "read",
 		before: func(g *rig) {
@@ -313,6 +362,9 @@ func testFault(t *testing.T, sc *faultScenario, w Writer, n int, sticky bool, na
 		require.True(t, f.append(1, Synced), "%s: %v", at, f.err)
 	}
 	mem.SetHook(nil)
+	if g.pinned != nil {
+		g.pinned.Close()
+	}
 	if f.l != nil {
 		g.st.RecoveryPoint = f.l.RecoveryPoint()
 		f.l.Abandon()
@@ -341,6 +393,9 @@ func checkAfterFault(t *testing.T, g *rig, f *faultRun, tree *vfs.Mem, at string
 	end := int(l.LogEndOffset())
 	require.GreaterOrEqual(t, end, f.acked, at)
 	require.LessOrEqual(t, end, max(f.end+1, 40), at) // one more may have been on its way
+	if f.exact {
+		require.Equal(t, f.end, end, at)
+	}
 	for i, r := range readAllRecords(t, l, 0) {
 		require.Equal(t, string(numbered(i).Value), string(r.Value), at)
 	}

@@ -63,6 +63,20 @@ type Fetched struct {
 // or beyond its end; a *CorruptError when the run would begin with damage; and
 // when nothing is left to read, what keeps the log from growing.
 func (l *Log) Fetch(o FetchOptions, f *Fetched) error {
+	for {
+		generation := l.generation.Load()
+		err := l.fetchOnce(&o, f)
+		if l.generation.Load() == generation {
+			return err
+		}
+		// The log was truncated between one look and the next: what was found may be
+		// neither of the one log nor of the other.
+		f.Release()
+		f.Aborted, f.pos, f.size = nil, 0, 0
+	}
+}
+
+func (l *Log) fetchOnce(o *FetchOptions, f *Fetched) error {
 	if l.closed.Load() {
 		return ErrClosed
 	}
@@ -71,8 +85,8 @@ func (l *Log) Fetch(o FetchOptions, f *Fetched) error {
 		return l.outOfRange(o.Offset)
 	}
 	f.First, f.Next = o.Offset, o.Offset
-	if limit := l.fetchLimit(&o, f); o.Offset < limit {
-		if err := l.fetch(&o, f, limit); err != nil {
+	if limit := l.fetchLimit(o, f); o.Offset < limit {
+		if err := l.fetch(o, f, limit); err != nil {
 			return err
 		}
 		if f.size > 0 {

@@ -33,6 +33,11 @@ type Log struct {
 	// high watermark: when that moves, unstable may. Stored under stateMu.
 	deciding atomic.Bool
 
+	// generation changes when published records may have been taken back; truncated
+	// says how far. See generation.go.
+	generation atomic.Int64
+	truncated  takenBack
+
 	// refuse is why appends are refused: closed, failed, damaged. closed is why
 	// reads are.
 	refuse atomic.Pointer[refusal]
@@ -81,7 +86,8 @@ type Log struct {
 
 	clean  bool // closed in order
 	damage *segment.CorruptError
-	point  int64 // with damage, the mark that tells it from a torn tail
+	point  int64       // with damage, the mark that tells it from a torn tail
+	healed atomic.Bool // of damage, by a reset: damage and point do not count
 	// opened are the segments as they were opened after a clean close, nil once
 	// something was appended; see untouched. Guarded by writing.
 	opened *list
@@ -143,7 +149,12 @@ func (l *Log) fail(cause error) error {
 func (l *Log) Failed() error { return l.refusing() }
 
 // Damage is the damage that made the log refuse appends, nil if there is none.
-func (l *Log) Damage() *segment.CorruptError { return l.damage }
+func (l *Log) Damage() *segment.CorruptError {
+	if l.healed.Load() {
+		return nil
+	}
+	return l.damage
+}
 
 func (l *Log) name() string { return fmt.Sprintf("%s-%d", l.cfg().Topic, l.cfg().Partition) }
 
@@ -163,7 +174,7 @@ func (l *Log) DurableEnd() int64 { return l.durable.Load() }
 // be durable. That of a damaged log stays where it was, or the damage would be a
 // torn tail to the next open.
 func (l *Log) RecoveryPoint() int64 {
-	if l.damage != nil {
+	if l.Damage() != nil {
 		return l.point
 	}
 	return l.durable.Load()

@@ -22,6 +22,8 @@ type rig struct {
 	log *Log
 	rep *Report
 	dir string // of the partition; "" is t-0
+
+	pinned *Cursor // closed with the log
 }
 
 func (g *rig) open() *Log {

@@ -132,6 +132,7 @@ func (o *opening) run() error {
 	if o.st.MarksValid && o.st.Marks != nil {
 		o.mark = max(o.mark, o.st.Marks.Durable())
 	}
+	l.external.Store(o.externalWatermark(0, noOffset))
 	if err := o.sidecars(); err != nil {
 		return err
 	}
@@ -205,7 +206,7 @@ func isTemporary(name string) bool {
 		return ok
 	}
 	_, suffix, segmentFile := segment.ParseName(name)
-	return ok && segmentFile && (suffix == segment.SnapshotSuffix || suffix == segment.TxnSuffix)
+	return ok && segmentFile && (suffix == segment.SnapshotSuffix || suffix == segment.TxnSuffix || suffix == segment.LogSuffix)
 }
 
 func compare(a, b int64) int {
@@ -399,6 +400,9 @@ func (o *opening) finish() error {
 	l.w.active = o.segs[len(o.segs)-1]
 	l.w.rolled = time.Now()
 	l.ahead.begin(l.w.active.Size())
+	if l.marks != nil {
+		l.generation.Store(l.marks.Generation())
+	}
 	if l.damage != nil {
 		// Nothing on disk changes, the marks neither: they are what tells the
 		// damage from a torn tail.
@@ -417,8 +421,8 @@ func (o *opening) finish() error {
 	l.marks.store(markPublished, end)
 	l.marks.store(markDurable, l.durable.Load())
 	l.marks.store(markWatermark, l.HighWatermark())
-	if !o.r.Clean && l.marks != nil {
-		l.marks.store(markGeneration, l.marks.Generation()+1)
+	if !o.r.Clean {
+		l.nextGeneration(end)
 	}
 	return nil
 }
@@ -447,6 +451,7 @@ func (o *opening) settleEpochs(start, end int64) error {
 	if _, ok := l.epochs.Latest(); !ok && !l.cfg().ExternalEpochs {
 		changed = l.epochs.Assign(0, end) || changed
 	}
+	l.w.epoch = -1
 	if latest, ok := l.epochs.Latest(); ok {
 		l.w.epoch = latest.Epoch
 	} else {
@@ -490,10 +495,10 @@ func (o *opening) settleSidecars(end int64) error {
 			}
 		}
 	}
-	if l.sums.end > 0 && l.sums.Dense != noOffset {
+	if l.sums.end > 0 && l.sums.Dense <= end {
 		return nil
 	}
-	if l.sums.Dense == noOffset {
+	if l.sums.Dense > end {
 		l.sums.Dense = end // what is appended here has no gaps
 		l.denseFrom.Store(end)
 	}

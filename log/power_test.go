@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,6 +84,9 @@ type power struct {
 	cfg    Config
 	writer Writer
 	sparse bool // the file system cannot allocate
+	// withRaw scripts append raw batches, with gaps and transactions; the others
+	// move the log start instead.
+	withRaw bool
 
 	log    *Log
 	words  *[8]uint64             // allocated, for 64-bit atomics on 32-bit systems
@@ -92,10 +96,14 @@ type power struct {
 	mu struct {
 		sync.Mutex // the hook runs on many goroutines
 		rng        *rand.Rand
-		values     [][]byte // all that was ever given to Append, by offset
+		start      int64    // the log's
+		values     [][]byte // all that was given to Append and not truncated, by offset from start on
 		acked      int64    // what was promised to survive
+		takenBack  int      // counts when what was promised became less
+		resetting  int64    // where a reset under way will begin; -1: there is none
 		marks      [][8]uint64
 		checkpoint int64
+		startPoint int64 // the log start checkpoint
 		clean      bool
 	}
 }
@@ -103,9 +111,10 @@ type power struct {
 func newPower(t *testing.T, seed uint64, stats *powerStats) *power {
 	p := &power{t: t, seed: seed, stats: stats, words: new([8]uint64), rng: rand.New(rand.NewPCG(seed, 1))}
 	p.mu.rng = rand.New(rand.NewPCG(seed, 2))
-	p.mu.checkpoint = -1
+	p.mu.checkpoint, p.mu.startPoint, p.mu.resetting = -1, -1, -1
 	p.writer = []Writer{WriterMapped, WriterPwrite}[p.rng.IntN(2)]
 	p.sparse = p.rng.IntN(5) == 0
+	p.withRaw = p.rng.IntN(2) == 0
 	p.cfg = Config{
 		Topic:         "t",
 		SegmentBytes:  []int64{3 << 10, 9000, 20 << 10, 64 << 10}[p.rng.IntN(4)],
@@ -156,22 +165,46 @@ func (p *power) run() {
 }
 
 func (p *power) open(st OpenState) {
-	st.Marks, st.MarksValid = NewMarks(p.words, nil), !st.New
+	st.Marks, st.MarksValid = NewMarks(p.words, p.syncMarks), !st.New
+	st.StartOffset = p.mu.startPoint
 	l, _, err := Open(p.env, "t-0", p.cfg, st)
 	require.NoError(p.t, err, p)
-	require.EqualValues(p.t, len(p.mu.values), l.LogEndOffset(), p)
+	require.Equal(p.t, p.end(), l.LogEndOffset(), p)
 	p.log = l
 	p.mu.Lock()
 	p.mu.clean = false
 	p.mu.Unlock()
 }
 
+// end is where the log should. Only the script changes it.
+func (p *power) end() int64 { return p.mu.start + int64(len(p.mu.values)) }
+
+// syncMarks makes leat.state durable as it is.
+func (p *power) syncMarks() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.marks = [][8]uint64{NewMarks(p.words, nil).snapshot()}
+	return nil
+}
+
+// checkpoint is what the store does: a start offset is listed only when the
+// first segment does not say it.
+func (p *power) checkpoint() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.checkpoint, p.mu.startPoint = p.log.RecoveryPoint(), -1
+	if start := p.log.LogStartOffset(); start > p.log.Segments()[0].BaseOffset {
+		p.mu.startPoint = start
+	}
+	return nil
+}
+
 func (p *power) step() {
 	ctx := context.Background()
-	switch n := p.rng.IntN(30); {
-	case n >= 23:
+	switch n := p.rng.IntN(32); {
+	case n >= 25 && p.withRaw:
 		p.raw()
-	case n < 14:
+	case n < 14 || n >= 25:
 		d := []Durability{0, Synced, Written}[p.rng.IntN(3)]
 		records := p.records()
 		base, err := p.log.Append(ctx, records, d)
@@ -184,9 +217,7 @@ func (p *power) step() {
 		require.NoError(p.t, p.log.Sync(ctx), p)
 		p.ack(end)
 	case n < 17: // the store writes its checkpoints
-		p.mu.Lock()
-		p.mu.checkpoint = p.log.RecoveryPoint()
-		p.mu.Unlock()
+		_ = p.checkpoint()
 	case n < 18: // write-back in the background
 		p.mem.Writeback()
 	case n < 19:
@@ -195,7 +226,7 @@ func (p *power) step() {
 		p.ack(p.log.LogEndOffset())
 		p.cut(false)
 		p.mu.Lock()
-		p.mu.checkpoint, p.mu.clean = p.log.RecoveryPoint(), true
+		p.mu.checkpoint, p.mu.startPoint, p.mu.clean = p.log.RecoveryPoint(), -1, true
 		p.mu.Unlock()
 		p.cut(true)
 		p.open(OpenState{Clean: true, RecoveryPoint: p.mu.checkpoint, StartOffset: -1, HighWatermark: -1})
@@ -203,11 +234,71 @@ func (p *power) step() {
 		p.failSync()
 	case n < 22: // idle, or making room for another
 		p.log.tryRest(p.rng.IntN(2) == 0)
+	case n < 23 || n < 24 && p.withRaw:
+		p.truncate()
+	case n < 24:
+		p.reset()
 	default: // the process is killed, and the store opened again
 		p.log.Abandon()
 		p.open(OpenState{RecoveryPoint: p.mu.checkpoint, StartOffset: -1, HighWatermark: -1})
 		p.ack(p.log.LogEndOffset())
 	}
+}
+
+// truncate makes the log shorter. Until that is done it may be as long as it was,
+// or anything in between; afterwards nothing that went comes back.
+func (p *power) truncate() {
+	l := p.log
+	if l.LogEndOffset() == l.LogStartOffset() {
+		return
+	}
+	offset := l.LogStartOffset() + p.rng.Int64N(l.LogEndOffset()-l.LogStartOffset())
+	end := l.LogStartOffset() // behind the last batch that lies below offset
+	c := l.NewCursor(end)
+	if p.rng.IntN(2) == 0 {
+		defer c.Close() // it keeps the segment pinned
+	}
+	for {
+		b, err := c.Next(l.LogEndOffset())
+		if err != nil || b.NextOffset() > offset {
+			break
+		}
+		end = b.NextOffset()
+	}
+	p.mu.Lock()
+	p.mu.acked = min(p.mu.acked, end)
+	p.mu.takenBack++
+	p.mu.Unlock()
+	require.NoError(p.t, l.TruncateTo(offset, p.checkpoint), p)
+	require.Equal(p.t, end, l.LogEndOffset(), p)
+	p.mu.Lock()
+	p.mu.values, p.mu.acked = slices.Clip(p.mu.values[:end-p.mu.start]), end
+	p.mu.takenBack++
+	p.mu.Unlock()
+	c.Close()
+	p.cut(true)
+}
+
+// reset empties the log. Until that is done it may be a piece of what it was.
+func (p *power) reset() {
+	l := p.log
+	to := max(0, l.LogStartOffset()-20) + p.rng.Int64N(l.LogEndOffset()-l.LogStartOffset()+40)
+	switch p.rng.IntN(4) {
+	case 0:
+		to = l.LogStartOffset()
+	case 1:
+		to = l.Segments()[p.rng.IntN(len(l.Segments()))].BaseOffset
+	}
+	p.mu.Lock()
+	p.mu.acked, p.mu.resetting = p.mu.start, to
+	p.mu.takenBack++
+	p.mu.Unlock()
+	require.NoError(p.t, l.ResetTo(to, p.checkpoint), p)
+	p.mu.Lock()
+	p.mu.start, p.mu.values, p.mu.acked, p.mu.resetting = to, nil, to, -1
+	p.mu.takenBack++
+	p.mu.Unlock()
+	p.cut(true)
 }
 
 // failSync lets a sync fail. What it should have made durable stays in the
@@ -248,7 +339,7 @@ func (p *power) records() []Record {
 	defer p.mu.Unlock()
 	records := make([]Record, 1+p.rng.IntN(4))
 	for i := range records {
-		v := p.value(len(p.mu.values), p.rng.IntN(2)*p.rng.IntN(600))
+		v := p.value(int(p.end()), p.rng.IntN(2)*p.rng.IntN(600))
 		p.mu.values = append(p.mu.values, v)
 		records[i] = Record{Value: v, Timestamp: time.UnixMilli(int64(1_000_000 + 10*len(p.mu.values) + p.rng.IntN(40)))}
 	}

@@ -36,7 +36,7 @@ func (p *power) raw() {
 	require.NoError(p.t, err, p)
 	require.EqualValues(p.t, len(p.mu.values), r.LastOffset+1, p)
 	if p.rng.IntN(3) > 0 {
-		require.NoError(p.t, p.log.WaitDurable(context.Background(), r.Durable), p)
+		require.NoError(p.t, p.log.WaitDurable(context.Background(), r.Durable, r.Generation), p)
 		p.ack(r.Durable)
 	}
 }

@@ -29,9 +29,9 @@ type RawResult struct {
 	AppendTime             int64 // in milliseconds, with LogAppendTime; else -1
 	LogStartOffset         int64
 	Duplicate              bool
-	// Durable is what WaitDurable wants for the durability asked for: 0 for
-	// Written.
-	Durable int64
+	// Durable and Generation are what WaitDurable wants for the durability asked
+	// for: Durable is 0 for Written.
+	Durable, Generation int64
 }
 
 // A rawCall is what one call works with: the batches, and memory for those that
@@ -187,16 +187,22 @@ func (l *Log) appendCall(c *rawCall, d Durability) (RawResult, error) {
 	return r, nil
 }
 
-// WaitDurable returns when everything below offset, which has been appended, is
-// on stable storage.
-func (l *Log) WaitDurable(ctx context.Context, offset int64) error {
-	if l.durable.Load() >= offset {
-		return nil
+// WaitDurable returns when everything below offset, which has been appended in
+// the given generation, is on stable storage. It is an *OffsetError if some of it
+// was taken back since.
+func (l *Log) WaitDurable(ctx context.Context, offset, generation int64) error {
+	if l.durable.Load() < offset {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := l.waitDurable(ctx, offset); err != nil {
+			return err
+		}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	if end, ok := l.truncated.since(generation); ok && end < offset {
+		return &OffsetError{Topic: l.cfg().Topic, Partition: l.cfg().Partition, Offset: offset - 1, Start: l.start.Load(), End: end}
 	}
-	return l.waitDurable(ctx, offset)
+	return nil
 }
 
 // place appends the batches of a call. writing is held.
@@ -217,6 +223,7 @@ func (l *Log) place(c *rawCall, d Durability) (r RawResult, err error) {
 			r, err = l.checkProducer(c)
 		}
 	}
+	r.Generation = l.generation.Load()
 	if err != nil || r.Duplicate {
 		return r, err
 	}

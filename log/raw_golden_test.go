@@ -258,7 +258,7 @@ func TestRawFollower(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, was, raw, "the input is not touched")
 				require.Equal(t, l.LogEndOffset(), r.LastOffset+1)
-				require.NoError(t, l.WaitDurable(context.Background(), r.Durable))
+				require.NoError(t, l.WaitDurable(context.Background(), r.Durable, r.Generation))
 			}
 			check := func(what string) {
 				t.Helper()

@@ -64,7 +64,7 @@ func TestRawFullDisk(t *testing.T) {
 						if err == nil {
 							require.Equal(t, n, r.BaseOffset)
 							n += 8
-							err = l.WaitDurable(context.Background(), r.Durable)
+							err = l.WaitDurable(context.Background(), r.Durable, r.Generation)
 						}
 						return err
 					}
@@ -141,7 +141,7 @@ func TestRawFar(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, []int64{far, far + 5}, []int64{r.BaseOffset, r.LastOffset})
 			require.LessOrEqual(t, l.DurableEnd(), int64(5), "nothing behind the log's end was durable")
-			require.NoError(t, l.WaitDurable(ctx, r.Durable))
+			require.NoError(t, l.WaitDurable(ctx, r.Durable, r.Generation))
 			mem.SetHook(nil)
 			promised := len(trees)
 			d := mem.Dirty()
@@ -214,7 +214,7 @@ func TestRawFarFirst(t *testing.T) {
 			base := far << i
 			r, err := l.AppendRaw(numberedBatch(t, base, 2, at(base, 0)), RawOptions{Follower: true})
 			require.NoError(t, err)
-			require.NoError(t, l.WaitDurable(context.Background(), r.Durable))
+			require.NoError(t, l.WaitDurable(context.Background(), r.Durable, r.Generation))
 		}
 		want := []int64{far, far + 1, 2 * far, 2*far + 1, 4 * far, 4*far + 1}
 		check := func() {
@@ -346,7 +346,7 @@ func TestRawEpochs(t *testing.T) {
 	}
 	r, err := l.AppendRaw(raw, RawOptions{Follower: true})
 	require.NoError(t, err)
-	require.NoError(t, l.WaitDurable(context.Background(), r.Durable))
+	require.NoError(t, l.WaitDurable(context.Background(), r.Durable, r.Generation))
 	want := []EpochEntry{{2, 1}, {5, 3}, {6, 7}}
 	require.Equal(t, want, l.epochs.Entries())
 	_, err = l.AppendRaw(numberedBatch(t, 8, 1, at(8, 4)), RawOptions{Follower: true})
@@ -429,7 +429,7 @@ func TestRawAdopted(t *testing.T) {
 	for base := int64(3000); base < 3600; base += 10 {
 		r, err := l.AppendRaw(numberedBatch(t, base, 4, at(base, 0)), RawOptions{Follower: true})
 		require.NoError(t, err)
-		require.NoError(t, l.WaitDurable(context.Background(), r.Durable))
+		require.NoError(t, l.WaitDurable(context.Background(), r.Durable, r.Generation))
 		want += 4
 	}
 	require.Greater(t, len(l.Segments()), 4)

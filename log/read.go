@@ -21,11 +21,15 @@ type Cursor struct {
 	at     int64            // of the last batch given
 	inside bool             // offset may lie inside the batch at pos
 	buf    segment.Buffer
+
+	generation int64 // of the log, as far as its user knows
 }
 
 // NewCursor returns a cursor at offset. Whether that can be read is found out
 // by Next.
-func (l *Log) NewCursor(offset int64) *Cursor { return &Cursor{l: l, offset: offset} }
+func (l *Log) NewCursor(offset int64) *Cursor {
+	return &Cursor{l: l, offset: offset, generation: l.generation.Load()}
+}
 
 // Offset is the offset that Next reads next: after a batch, the one behind it.
 func (c *Cursor) Offset() int64 { return c.offset }
@@ -69,29 +73,32 @@ func (c *Cursor) Position() (path string, pos int64) {
 //
 // Errors: ErrClosed; an *OffsetError when the offset lies below the log's start
 // or beyond its end; a *CorruptError where stored data is damaged: the cursor
-// stays, and SeekTo leads around it.
+// stays, and SeekTo leads around it; ErrTruncated, see there.
 func (c *Cursor) Next(limit int64) (b codec.Batch, err error) {
 	l := c.l
 	if l.closed.Load() {
 		return nil, ErrClosed
 	}
+	if c.generation != l.generation.Load() {
+		return nil, ErrTruncated
+	}
 	if c.offset < l.start.Load() {
-		return nil, l.outOfRange(c.offset)
+		return nil, c.unlessStale(l.outOfRange(c.offset))
 	}
 	if c.offset >= limit {
 		if c.offset > l.end.Load() {
-			return nil, l.outOfRange(c.offset)
+			return nil, c.unlessStale(l.outOfRange(c.offset))
 		}
 		return nil, ErrWait
 	}
 	for {
 		if c.seg == nil {
 			if err := c.locate(); err != nil {
-				return nil, l.Corrupt(err)
+				return nil, l.Corrupt(c.unlessStale(err))
 			}
 		} else if c.pos >= c.seg.Size() {
 			if err := c.step(); err != nil {
-				return nil, l.Corrupt(err)
+				return nil, l.Corrupt(c.unlessStale(err))
 			}
 		}
 		b, err = c.read(limit)
@@ -102,7 +109,7 @@ func (c *Cursor) Next(limit int64) (b codec.Batch, err error) {
 			return nil, err
 		}
 		if err != io.EOF {
-			return nil, l.Corrupt(c.faulty(err))
+			return nil, l.Corrupt(c.unlessStale(c.faulty(err)))
 		}
 	}
 }
@@ -202,6 +209,9 @@ func (c *Cursor) locate() error {
 			c.drop()
 			return err
 		}
+		if c.Stale() {
+			return ErrTruncated // the pin may have come after: it holds other records
+		}
 		c.pos = pos
 		if pos >= seg.Size() {
 			return c.step()
@@ -243,6 +253,9 @@ func (c *Cursor) step() error {
 		}
 		c.seg.Unpin()
 		c.enter(next, false)
+		if c.Stale() {
+			return ErrTruncated
+		}
 		if next.Size() > 0 {
 			return nil
 		}
@@ -260,7 +273,10 @@ func (l *Log) vanished(seen *list, err error) (again bool, _ error) {
 	case l.segments.Load() != seen:
 		return true, nil
 	}
-	return false, err
+	// A truncation is at work on it: wait for its end.
+	l.writing.Lock()
+	l.unlock()
+	return l.segments.Load() != seen, err
 }
 
 func (l *Log) outOfRange(offset int64) error {

@@ -108,7 +108,7 @@ func (o *opening) scanAll() (again bool, err error) {
 				break
 			}
 		}
-		l.producers.OnHighWatermark(r.Next)
+		l.producers.OnHighWatermark(l.settled(r.Next))
 	}
 	if next < o.mark {
 		if !o.around {
@@ -482,39 +482,60 @@ func (o *opening) dropSums(active int64) {
 	}
 }
 
-// replayTo brings the producer state to an offset where a segment begins: from
-// the newest sound snapshot not above it, and the batches in between.
+// replayTo brings the producer state to an offset where a segment begins.
 func (o *opening) replayTo(offset int64) error {
-	l := o.l
-	at := o.segs[0].Base()
-	for i := len(o.snapshots) - 1; i >= 0; i-- {
-		s := o.snapshots[i]
-		if s > offset || s < at {
+	broken, err := o.l.replayProducers(o.l.producers, o.segs, o.snapshots, offset)
+	o.broken = append(o.broken, broken...)
+	o.snapshots = slices.DeleteFunc(o.snapshots, func(s int64) bool { return slices.Contains(broken, s) })
+	return err
+}
+
+// replayProducers brings a producer state to an offset where a segment begins:
+// from the newest sound snapshot not above it, and the batches in between. broken
+// are the snapshots that cannot be read.
+//
+// A snapshot does not say which transactions have ended whose marker a reader may
+// not see yet. Those are found in the batches behind the high watermark.
+func (l *Log) replayProducers(p *Producers, segs []*segment.Segment, snapshots []int64, offset int64) (broken []int64, err error) {
+	at := segs[0].Base()
+	for _, s := range slices.Backward(snapshots) {
+		if s > l.settled(offset) || s < at {
 			continue
 		}
 		list, err := l.readSnapshot(s)
 		if err == nil {
-			l.producers.Load(list, time.Now().UnixMilli(), l.expirationMs())
+			p.Load(list, time.Now().UnixMilli(), l.expirationMs())
 			at = s
 			break
 		}
 		if errors.Is(err, vfs.ErrTooManyFiles) {
-			return err // it says nothing about the snapshot
+			return broken, err // it says nothing about the snapshot
 		}
 		l.env.logger.Warn("snapshot is wrong, an older one is used", "path", l.env.fsys.Path(l.snapshotName(s)), "err", err)
-		o.broken = append(o.broken, s)
-		o.snapshots = slices.Delete(o.snapshots, i, i+1)
+		broken = append(broken, s)
 	}
-	for _, s := range o.segs {
+	for i, s := range segs {
 		if s.Base() >= offset || at >= offset {
 			break
 		}
-		if err := l.replaySegment(l.producers, s, at, offset); err != nil {
-			return err
+		if i+1 < len(segs) && segs[i+1].Base() <= at {
+			continue
+		}
+		if err := l.replaySegment(p, s, at, offset); err != nil {
+			return broken, err
 		}
 	}
-	l.producers.OnHighWatermark(offset)
-	return nil
+	p.OnHighWatermark(l.settled(offset))
+	return broken, nil
+}
+
+// settled is offset, or the high watermark that a wrapper has set, if that is
+// lower.
+func (l *Log) settled(offset int64) int64 {
+	if l.cfg().ExternalWatermark {
+		return min(offset, l.external.Load())
+	}
+	return offset
 }
 
 func (l *Log) expirationMs() int64 {
@@ -532,7 +553,7 @@ func (l *Log) replaySegment(p *Producers, s *segment.Segment, from, to int64) er
 			return nil
 		}
 		err := l.noteProducer(p, b, nil)
-		p.OnHighWatermark(b.NextOffset())
+		p.OnHighWatermark(l.settled(b.NextOffset()))
 		return err
 	}})
 	return err

@@ -2,6 +2,7 @@ package log
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/leatlog/leat/segment"
@@ -16,6 +17,7 @@ type sealer struct {
 	running bool
 	names   bool          // the folder has names that no sync has covered
 	shorter chan struct{} // see waitBacklog
+	idle    chan struct{} // closed when running ends; made by who waits
 }
 
 // sealing is one rolled segment.
@@ -62,6 +64,39 @@ func (s *sealer) startLocked(l *Log) {
 	}
 }
 
+func (s *sealer) stopLocked() {
+	s.running = false
+	if s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+	s.shorterLocked()
+}
+
+// wait returns when nothing is being sealed. writing is held, so that nothing
+// begins to be.
+func (s *sealer) wait() {
+	s.Lock()
+	if !s.running {
+		s.Unlock()
+		return
+	}
+	if s.idle == nil {
+		s.idle = make(chan struct{})
+	}
+	idle := s.idle
+	s.Unlock()
+	<-idle
+}
+
+// drop forgets the segments from a base offset on: they are to be removed, or
+// appended to again.
+func (s *sealer) drop(from int64) {
+	s.Lock()
+	defer s.Unlock()
+	s.queue = slices.DeleteFunc(s.queue, func(j *sealing) bool { return j.seg.Base() >= from })
+}
+
 // unsynced are the rolled segments whose batches may not be durable, and whether
 // the folder has to be synced. The caller does both, or says that it could not.
 func (s *sealer) unsynced() (segs []*segment.Segment, names bool) {
@@ -98,24 +133,23 @@ func (s *sealer) run(l *Log) {
 	for {
 		s.Lock()
 		if len(s.queue) == 0 {
-			s.running = false
+			s.stopLocked()
 			s.Unlock()
 			return
 		}
 		j := s.queue[0]
 		s.Unlock()
 		if err := l.seal(j); err != nil {
-			s.Lock()
-			s.running = false
-			s.shorterLocked()
-			s.Unlock()
 			var e *segment.SyncError
 			if errors.As(err, &e) {
-				l.fail(err)
-				return
+				l.fail(err) // before who waits for the end looks
+			} else {
+				l.env.logger.Warn("segment not sealed yet", "partition", l.name(), "path", j.seg.Path(), "err", err)
+				l.background(err)
 			}
-			l.env.logger.Warn("segment not sealed yet", "partition", l.name(), "path", j.seg.Path(), "err", err)
-			l.background(err)
+			s.Lock()
+			s.stopLocked()
+			s.Unlock()
 			return
 		}
 		s.Lock()

@@ -161,8 +161,9 @@ func (l *Log) syncOnce(background bool) error {
 
 	s.Lock()
 	kept, wake := s.waiters[:0], s.spare[:0]
+	end := l.end.Load()
 	for _, w := range s.waiters {
-		if w.offset <= target {
+		if w.offset <= target || w.offset > end { // durable, or so before it was truncated away
 			wake = append(wake, w)
 		} else {
 			kept = append(kept, w)

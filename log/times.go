@@ -25,7 +25,10 @@ func (l *Log) OffsetForMaxTimestamp() (offset, timestamp int64, found bool, err 
 	latest := int64(-1)
 	for _, s := range list.segs {
 		if err := s.Pin(); err != nil {
-			return 0, 0, false, err
+			if again, err := l.vanished(list, err); !again {
+				return 0, 0, false, err
+			}
+			return l.OffsetForMaxTimestamp()
 		}
 		t, _, err := s.MaxTimestamp(&buf)
 		s.Unpin()

@@ -41,7 +41,9 @@ func (l *Log) AbortedTxns(from, upto int64, dst []index.AbortedTxn) ([]index.Abo
 		if errors.Is(err, fs.ErrNotExist) && l.segments.Load() != list {
 			continue // retention was quicker
 		}
-		return dst, err
+		if again, err := l.vanished(list, err); !again {
+			return dst, err
+		}
 	}
 }
 
@@ -167,8 +169,18 @@ func (l *Log) txnName(base int64) string {
 // maxTxnFile is a bound for what is read: 100,000 aborted transactions.
 const maxTxnFile = 100_000 * index.TxnEntrySize
 
+// forgetTxns is for when segments have been replaced.
+func (l *Log) forgetTxns() {
+	l.txns.Lock()
+	clear(l.txns.proved)
+	l.txns.Unlock()
+}
+
 // keepTxns remembers what was proved, and forgets segments that are gone.
 func (l *Log) keepTxns(list *list, base int64, x index.Txns) {
+	if now := l.segments.Load(); now != nil && now != list {
+		return // a truncation may have given the segment other batches since
+	}
 	if len(l.txns.proved) > 2*len(list.segs) {
 		clear(l.txns.proved)
 	}
@@ -183,7 +195,7 @@ func (l *Log) keepTxns(list *list, base int64, x index.Txns) {
 func (l *Log) mendTxns(base int64, x index.Txns) {
 	name := l.txnName(base)
 	l.env.logger.Warn("transaction index rebuilt from the log", "path", l.env.fsys.Path(name))
-	if l.damage != nil {
+	if l.Damage() != nil {
 		return
 	}
 	var err error

@@ -42,12 +42,14 @@ func NewWaiter() *Waiter {
 }
 
 // Wait returns nil when something can be seen at offset or above by a reader of
-// the given isolation. It returns ErrClosed when the log is closed, the failure
+// the given isolation, and when the log has been truncated, or ends before offset,
+// so that there is nothing to wait for: a cursor tells. It returns ErrClosed when the log is closed, the failure
 // when it has failed, and ctx's error.
 func (l *Log) Wait(ctx context.Context, w *Waiter, offset int64, committed bool) error {
+	generation := l.generation.Load()
 	for {
-		if l.Visible(committed) > offset {
-			return nil
+		if l.Visible(committed) > offset || offset > l.end.Load() || l.generation.Load() != generation {
+			return nil // in the latter cases the cursor tells why
 		}
 		if l.closed.Load() {
 			return ErrClosed

@@ -23,20 +23,26 @@ func (l *Log) SetHighWatermark(offset int64) error {
 	if l.closed.Load() {
 		return ErrClosed
 	}
-	for {
-		was := l.external.Load()
-		if offset > l.end.Load() {
-			return l.outOfRange(offset)
-		}
-		if offset <= was {
-			return nil
-		}
-		if l.external.CompareAndSwap(was, offset) {
-			l.marks.store(markWatermark, offset)
-			l.watermarkMoved()
-			return nil
-		}
+	l.sync.Lock() // a truncation lowers both
+	end, was := l.end.Load(), l.external.Load()
+	if was < offset && offset <= end {
+		l.external.Store(offset)
+		l.marks.store(markWatermark, offset)
 	}
+	l.sync.Unlock()
+	if offset > end {
+		return l.beyondEnd(offset)
+	}
+	if offset > was {
+		l.watermarkMoved()
+	}
+	return nil
+}
+
+// beyondEnd is the error for an offset that is not between the log's start and
+// end.
+func (l *Log) beyondEnd(offset int64) error {
+	return &OffsetError{Topic: l.cfg().Topic, Partition: l.cfg().Partition, Offset: offset, Start: l.start.Load(), End: l.end.Load()}
 }
 
 // watermarkMoved is called after the high watermark has risen. It costs two loads
