@@ -86,7 +86,8 @@ type power struct {
 	sparse bool // the file system cannot allocate
 	// withRaw scripts append raw batches, with gaps and transactions; the others
 	// move the log start instead.
-	withRaw bool
+	withRaw   bool
+	truncates atomic.Bool // some truncation has begun
 
 	log    *Log
 	words  *[8]uint64             // allocated, for 64-bit atomics on 32-bit systems
@@ -266,6 +267,7 @@ func (p *power) truncate() {
 		end = b.NextOffset()
 	}
 	p.mu.Lock()
+	p.truncates.Store(true)
 	p.mu.acked = min(p.mu.acked, end)
 	p.mu.takenBack++
 	p.mu.Unlock()

@@ -92,7 +92,9 @@ func (p *power) checkState(l *Log) error {
 		if err != nil {
 			return err
 		}
-		if e, ok := l.epochs.At(b.BaseOffset()); b.LeaderEpoch() >= 0 && (!ok || e != b.LeaderEpoch()) {
+		// A truncation begins its epoch before it takes a batch away: one that was
+		// not finished leaves the epoch and the batches.
+		if e, ok := l.epochs.At(b.BaseOffset()); b.LeaderEpoch() >= 0 && (!ok || e < b.LeaderEpoch() || e > b.LeaderEpoch() && !p.truncates.Load()) {
 			return fmt.Errorf("batch at %d has epoch %d, and epochs are %v", b.BaseOffset(), b.LeaderEpoch(), l.epochs.Entries())
 		}
 		if b.ProducerID() < 0 {

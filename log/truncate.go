@@ -334,6 +334,7 @@ func (t *truncation) files() error {
 		if err := t.old.PutHead(); err != nil {
 			return err
 		}
+		t.scan.Replaced()
 	} else if err := t.old.Cut(t.scan.Valid); err != nil {
 		return err
 	}

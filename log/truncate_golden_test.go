@@ -161,6 +161,18 @@ func testTruncateGolden(t *testing.T, want *golden.Partition, c goldenCut, exter
 	l = g3.open()
 	defer l.Abandon()
 	require.Empty(t, g3.rep.Cuts)
+	// How many of a producer's batches are known, beside the newest, depends on how
+	// far before the end the recovery began.
+	for _, p := range l.producers.byID {
+		if p.count > 1 {
+			p.batches[0], p.count = p.batches[p.count-1], 1
+		}
+	}
+	for i := range theirs.producers {
+		if b := theirs.producers[i].Batches; len(b) > 1 {
+			theirs.producers[i].Batches = b[len(b)-1:]
+		}
+	}
 	compare(l)
 }
 

@@ -489,7 +489,7 @@ func TestTruncateExternal(t *testing.T) {
 		require.ErrorIs(t, l.SetHighWatermark(41), ErrOffsetOutOfRange)
 		require.NoError(t, l.SetHighWatermark(10)) // never back
 		require.EqualValues(t, 30, l.HighWatermark())
-		require.EqualValues(t, -1, l.LatestEpoch())
+		require.EqualValues(t, 0, l.LatestEpoch()) // of the first append, which named none
 
 		require.NoError(t, l.TruncateTo(35, nil))
 		require.EqualValues(t, 30, l.HighWatermark())
@@ -499,9 +499,9 @@ func TestTruncateExternal(t *testing.T) {
 			return nil
 		}))
 		require.EqualValues(t, 20, l.HighWatermark())
-		require.EqualValues(t, -1, l.LatestEpoch())
+		require.EqualValues(t, 0, l.LatestEpoch()) // no new one
 		_, end := l.EndOffsetForEpoch(0)
-		require.EqualValues(t, -1, end)
+		require.EqualValues(t, 20, end)
 		g.add(10, Synced)
 		require.EqualValues(t, 20, l.HighWatermark())
 		g.st.MarksValid = true
@@ -512,7 +512,7 @@ func TestTruncateExternal(t *testing.T) {
 		g.st = OpenState{RecoveryPoint: 0, StartOffset: -1, HighWatermark: 3, Marks: g.st.Marks, MarksValid: true}
 		l = g.open()
 		require.EqualValues(t, 25, l.HighWatermark())
-		require.EqualValues(t, -1, l.LatestEpoch())
+		require.EqualValues(t, 0, l.LatestEpoch())
 		require.NoError(t, l.ResetTo(100, nil))
 		require.EqualValues(t, 100, l.HighWatermark())
 		require.EqualValues(t, 100, g.st.Marks.Watermark())

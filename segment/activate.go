@@ -20,6 +20,10 @@ func (r *Scan) AbortedTxn(t index.AbortedTxn) error { return r.w.txns.Append(t) 
 // Finish gives the time index its final entry, as Kafka's recovery does.
 func (r *Scan) Finish() error { return r.w.times.MaybeAppend(r.w.maxTime, r.w.maxTimeAt, true) }
 
+// Replaced says that another file of the same content has taken the place of the
+// one that was scanned.
+func (r *Scan) Replaced() { r.id = vfs.FileID{} }
+
 // Activate makes the segment the active one, to be appended to behind what the
 // scan found valid. It rests: the file, which must hold nothing but zeros there,
 // is opened by the first append.
