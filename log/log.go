@@ -82,6 +82,8 @@ type Log struct {
 	denseFrom atomic.Int64
 	txns      txns
 	folder    folder
+	retain    retaining
+	epochFile sync.Mutex // orders the writers of the leader epochs' file
 }
 
 const noOffset = math.MaxInt64

@@ -26,6 +26,9 @@ type OpenState struct {
 	MarksValid bool // the marks are this partition's, and nobody else wrote since
 	Adopted    bool // it was written by others: offsets may be missing
 	New        bool // the folder has just been made
+
+	// SaveStart makes the log start offset durable where there are no Marks.
+	SaveStart func() error
 }
 
 // Report says what an open found and did.
@@ -90,6 +93,7 @@ func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 	}
 	l.config.Store(&c)
 	l.unstable.Store(noOffset)
+	l.retain.init(st.SaveStart)
 	l.w.header = newHeader()
 	o := &opening{l: l, st: st, r: l.report}
 	if err := o.run(); err != nil {
@@ -109,6 +113,9 @@ func (o *opening) run() error {
 	o.mark = o.st.RecoveryPoint
 	if o.st.MarksValid && o.st.Marks != nil {
 		o.mark = max(o.mark, o.st.Marks.Durable())
+	}
+	if err := o.dropDeleted(); err != nil {
+		return err
 	}
 	if err := o.sidecars(); err != nil {
 		return err
@@ -339,6 +346,7 @@ func (o *opening) finish() error {
 	l := o.l
 	end := l.end.Load()
 	l.start.Store(max(o.segs[0].Base(), min(o.st.StartOffset, end)))
+	l.retain.oldest.Store(o.segs[0].Base())
 	start := l.start.Load()
 	o.r.StartOffset, o.r.EndOffset = start, end
 
@@ -438,6 +446,7 @@ func (o *opening) settleSidecars(end int64) error {
 			}
 		}
 	}
+	l.sums.forget(l, o.segs[0].Base())
 	if l.sums.end > 0 && l.sums.Dense != noOffset {
 		return nil
 	}
@@ -446,6 +455,16 @@ func (o *opening) settleSidecars(end int64) error {
 		l.denseFrom.Store(end)
 	}
 	return spaceError(l.sums.rewrite(l))
+}
+
+// saveEpochs writes the leader epochs of a log that is in use.
+func (l *Log) saveEpochs() error {
+	l.epochFile.Lock()
+	defer l.epochFile.Unlock()
+	l.stateMu.Lock()
+	b := l.epochs.Append(nil)
+	l.stateMu.Unlock()
+	return WriteFile(l.env.fsys, segment.Join(l.dir, epochsName), b)
 }
 
 func (l *Log) writeEpochs() error {

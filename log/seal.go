@@ -15,6 +15,8 @@ type sealer struct {
 	queue   []*sealing
 	running bool
 	names   bool // the folder has names that no sync has covered
+	// turned is closed when a job was done or given up; made by who waits.
+	turned chan struct{}
 }
 
 // sealing is one rolled segment.
@@ -103,6 +105,7 @@ func (s *sealer) run(l *Log) {
 		if err := l.seal(j); err != nil {
 			s.Lock()
 			s.running = false
+			s.turn()
 			s.Unlock()
 			var e *segment.SyncError
 			if errors.As(err, &e) {
@@ -114,6 +117,7 @@ func (s *sealer) run(l *Log) {
 		}
 		s.Lock()
 		s.queue = s.queue[1:]
+		s.turn()
 		s.Unlock()
 	}
 }
