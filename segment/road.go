@@ -27,6 +27,9 @@ func (w *writer) grow(end int64) error {
 		return ErrFull
 	}
 	want := min(max(have+w.step, end), w.limit)
+	if c, ok := w.file.(vfs.Clipper); ok {
+		want = max(have+c.Clip(want-have), end)
+	}
 	err := w.file.Allocate(have, want-have)
 	if errors.Is(err, vfs.ErrNoSpace) && want > end {
 		want = end
