@@ -34,7 +34,10 @@ import (
 // or not at all; only the mark's segment scanned; gaps accepted; zeros left in a
 // sealed segment; a checksum noted before the seal; a close without a sync. Later
 // segments put aside after the cut are found by TestRecoveryIsRepeatable; marks or
-// a recovery point lowered by damage by TestCorruptBelowTheMark.
+// a recovery point lowered by damage by TestCorruptBelowTheMark. Of deletion it
+// found: files removed before the start offset was durable, or the folder of a new
+// segment; a start offset beyond what is durable; what is left of a deletion taken
+// for damage, or read again; a record that DeleteRecords has taken coming back.
 
 func TestPowerLoss(t *testing.T) {
 	budget := 8 * time.Second
@@ -94,6 +97,9 @@ type power struct {
 		rng        *rand.Rand
 		values     [][]byte // all that was ever given to Append, by offset
 		acked      int64    // what was promised to survive
+		start      int64    // what was promised to be deleted
+		deleting   int64    // what may be
+		saved      int64    // the start offset when the marks were last synced
 		marks      [][8]uint64
 		checkpoint int64
 		clean      bool
@@ -154,7 +160,7 @@ func (p *power) run() {
 }
 
 func (p *power) open(st OpenState) {
-	st.Marks, st.MarksValid = NewMarks(p.words, nil), !st.New
+	st.Marks, st.MarksValid = NewMarks(p.words, p.syncMarks), !st.New
 	l, _, err := Open(p.env, "t-0", p.cfg, st)
 	require.NoError(p.t, err, p)
 	require.EqualValues(p.t, len(p.mu.values), l.LogEndOffset(), p)
@@ -166,7 +172,7 @@ func (p *power) open(st OpenState) {
 
 func (p *power) step() {
 	ctx := context.Background()
-	switch n := p.rng.IntN(21); {
+	switch n := p.rng.IntN(24); {
 	case n < 14:
 		d := []Durability{0, Synced, Written}[p.rng.IntN(3)]
 		records := p.records()
@@ -197,11 +203,63 @@ func (p *power) step() {
 		p.open(OpenState{Clean: true, RecoveryPoint: p.mu.checkpoint, StartOffset: -1, HighWatermark: -1})
 	case n < 20:
 		p.failSync()
+	case n < 22:
+		p.deleteRecords()
+	case n < 23:
+		p.retain()
 	default: // the process is killed, and the store opened again
 		p.log.Abandon()
 		p.open(OpenState{RecoveryPoint: p.mu.checkpoint, StartOffset: -1, HighWatermark: -1})
 		p.ack(p.log.LogEndOffset())
 	}
+}
+
+// deleteRecords raises the log start offset somewhere.
+func (p *power) deleteRecords() {
+	start, high := p.log.LogStartOffset(), p.log.HighWatermark()
+	before := start + p.rng.Int64N(high-start+1)
+	p.delete(before, func() error {
+		_, err := p.log.DeleteRecords(context.Background(), before)
+		return err
+	})
+	require.Equal(p.t, before, p.log.LogStartOffset(), p)
+}
+
+// retain deletes whole segments, by size or by age.
+func (p *power) retain() {
+	r := Retention{Delete: true, Age: -1, Bytes: -1}
+	if p.rng.IntN(2) == 0 {
+		r.Bytes = 1 + p.rng.Int64N(2*p.cfg.SegmentBytes)
+	} else {
+		r.Age = time.Duration(p.rng.IntN(200)) * time.Millisecond
+	}
+	now := time.UnixMilli(int64(1_000_000 + 10*len(p.mu.values)))
+	p.delete(p.log.LogEndOffset(), func() error {
+		_, err := p.log.Retain(context.Background(), r, now)
+		return err
+	})
+}
+
+func (p *power) delete(upto int64, do func() error) {
+	p.mu.Lock()
+	p.mu.deleting = max(p.mu.deleting, upto)
+	p.mu.Unlock()
+	require.NoError(p.t, do(), p)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.start = p.log.LogStartOffset()
+	p.mu.deleting = p.mu.start
+}
+
+// syncMarks is the sync of leat.state: what was in it before cannot be there any
+// more.
+func (p *power) syncMarks() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := NewMarks(p.words, nil).snapshot()
+	p.mu.marks = [][8]uint64{now}
+	p.mu.saved = int64(littleEndian(now[markStart]))
+	return nil
 }
 
 // failSync lets a sync fail. What it should have made durable stays in the

@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -19,18 +20,21 @@ import (
 // moment is what is known when the power fails.
 type moment struct {
 	acked, tried int64
-	values       [][]byte
-	marks        [][8]uint64 // every state that leat.state has been in
-	checkpoint   int64
-	clean        bool
-	rng          *rand.Rand
+	// The log starts at start at least, at deleting at most; without marks a
+	// checkpoint says saved.
+	start, deleting, saved int64
+	values                 [][]byte
+	marks                  [][8]uint64 // every state that leat.state has been in
+	checkpoint             int64
+	clean                  bool
+	rng                    *rand.Rand
 }
 
 // cut lets the power fail now. full looks at all that FAULTS.md lists, else at a
 // few of them.
 func (p *power) cut(full bool) {
 	p.mu.Lock()
-	m := moment{acked: p.mu.acked, checkpoint: p.mu.checkpoint, clean: p.mu.clean, rng: rand.New(rand.NewPCG(p.mu.rng.Uint64(), 3))}
+	m := moment{acked: p.mu.acked, start: p.mu.start, deleting: p.mu.deleting, checkpoint: p.mu.checkpoint, clean: p.mu.clean, rng: rand.New(rand.NewPCG(p.mu.rng.Uint64(), 3))}
 	p.mu.Unlock()
 	d := p.mem.Dirty()
 	killed := p.mem.Snapshot()
@@ -40,6 +44,7 @@ func (p *power) cut(full bool) {
 		p.mu.marks = append(p.mu.marks, now)
 	}
 	m.marks = slices.Clip(p.mu.marks)
+	m.saved = p.mu.saved
 	m.values = slices.Clip(p.mu.values)
 	m.tried = int64(len(m.values))
 	p.mu.Unlock()
@@ -85,10 +90,18 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 	}
 	words := m.marks[m.rng.IntN(len(m.marks))]
 	st := OpenState{Clean: m.clean, RecoveryPoint: m.checkpoint, StartOffset: -1, HighWatermark: -1}
+	begun := *m // for a power cut while it recovers
 	if m.rng.IntN(3) > 0 || strings.HasPrefix(what, "kill") {
 		st.Marks, st.MarksValid = NewMarks(&words, nil), true
+		// It may rely on what is in them from now on, and syncs them before.
+		begun.marks = [][8]uint64{words}
+		begun.saved = max(m.saved, st.Marks.Start())
+	} else if m.saved > 0 {
+		// The checkpoint of the start, which is written with that of the recovery
+		// point.
+		st.StartOffset, st.RecoveryPoint = m.saved, max(st.RecoveryPoint, m.saved)
 	}
-	if m.rng.IntN(3) == 0 {
+	if m.rng.IntN(3) == 0 && (st.Marks != nil || m.saved == 0) {
 		st.RecoveryPoint, st.Clean = -1, false
 	}
 
@@ -142,8 +155,11 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 	case end > m.tried:
 		fail("the log ends at %d", end)
 		return
-	case l.LogStartOffset() != 0 || l.HighWatermark() != end || l.DurableEnd() != end: // I10
-		fail("start %d, high watermark %d, durable %d, end %d", l.LogStartOffset(), l.HighWatermark(), l.DurableEnd(), end)
+	case l.LogStartOffset() < m.start || l.LogStartOffset() > m.deleting: // I10
+		fail("start %d, not %d to %d", l.LogStartOffset(), m.start, m.deleting)
+		return
+	case l.HighWatermark() != end || l.DurableEnd() != end:
+		fail("high watermark %d, durable %d, end %d", l.HighWatermark(), l.DurableEnd(), end)
 	}
 	p.checkReport(l, rep, fail)
 	if err := p.readBack(l, m.values[:end]); err != nil { // I1 to I4, I9
@@ -151,7 +167,7 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 	}
 	if again != nil {
 		p.stats.deep.Add(1)
-		p.check(again, m, depth-1, how)
+		p.check(again, &begun, depth-1, how)
 	}
 	// Nothing is left for another recovery (I11).
 	if !rep.Clean && m.rng.IntN(4) == 0 {
@@ -178,8 +194,12 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 
 // goOn appends to a recovered log and lets the power fail once more.
 func (p *power) goOn(l *Log, tree *vfs.Mem, m *moment, end int64, depth int, what string, words *[8]uint64, marked bool) {
-	next := &moment{acked: end, values: slices.Clone(m.values[:end]), checkpoint: m.checkpoint, rng: m.rng}
+	start := l.LogStartOffset()
+	next := &moment{acked: end, start: start, deleting: start, saved: start, values: slices.Clone(m.values[:end]), checkpoint: m.checkpoint, rng: m.rng}
 	next.marks = [][8]uint64{*words}
+	if !marked { // they are discarded
+		next.marks[0] = [8]uint64{markStart: littleEndian(uint64(start)), markDurable: littleEndian(uint64(start))}
+	}
 	for i := range 1 + m.rng.IntN(3) {
 		v := fmt.Appendf(nil, "%d/%d/again %d/%d", p.seed, len(next.values), i, m.rng.Uint64())
 		v = append(v, make([]byte, m.rng.IntN(2)*m.rng.IntN(500))...)
@@ -248,29 +268,39 @@ func (p *power) checkReport(l *Log, rep *Report, fail func(string, ...any)) {
 // readBack compares the whole log with what was appended, and lookups with what
 // a scan finds.
 func (p *power) readBack(l *Log, want [][]byte) error {
-	records, err := tryRecords(l, 0)
+	start := l.LogStartOffset()
+	records, err := tryRecords(l, start)
 	if err != nil {
 		return err
 	}
-	if len(records) != len(want) {
-		return fmt.Errorf("%d records, not %d", len(records), len(want))
+	if len(records) > 0 { // the first batch is whole
+		records = records[max(start-records[0].Offset, 0):]
+	}
+	if int64(len(records)) != int64(len(want))-start {
+		return fmt.Errorf("%d records from %d on, not %d", len(records), start, int64(len(want))-start)
 	}
 	for i, r := range records {
-		if r.Offset != int64(i) || string(r.Value) != string(want[i]) {
-			return fmt.Errorf("record %d is %d %.60q, not %.60q", i, r.Offset, r.Value, want[i])
+		if at := start + int64(i); r.Offset != at || string(r.Value) != string(want[at]) {
+			return fmt.Errorf("record %d is %d %.60q, not %.60q", at, r.Offset, r.Value, want[at])
+		}
+	}
+	if start > 0 {
+		if _, err := l.NewCursor(start - 1).Next(l.LogEndOffset()); !errors.Is(err, ErrOffsetOutOfRange) {
+			return fmt.Errorf("cursor below the start: %v", err)
 		}
 	}
 	for i := 0; i < len(records); i += 1 + len(records)/4 {
-		c := l.NewCursor(int64(i))
+		at := start + int64(i)
+		c := l.NewCursor(at)
 		b, err := c.Next(l.LogEndOffset())
-		if err != nil || b.BaseOffset() > int64(i) || b.LastOffset() < int64(i) {
-			return fmt.Errorf("cursor at %d: %v", i, err)
+		if err != nil || b.BaseOffset() > at || b.LastOffset() < at {
+			return fmt.Errorf("cursor at %d: %v", at, err)
 		}
 		c.Close()
 		ts := records[i].Timestamp
 		first := slices.IndexFunc(records, func(r codec.Record) bool { return r.Timestamp >= ts })
 		offset, got, found, err := l.OffsetForTimestamp(ts)
-		if err != nil || !found || offset != int64(first) || got != records[first].Timestamp {
+		if err != nil || !found || offset != records[first].Offset || got != records[first].Timestamp {
 			return fmt.Errorf("time %d: offset %d, time %d, %v, %v; a scan finds %d", ts, offset, got, found, err, first)
 		}
 	}

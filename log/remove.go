@@ -193,11 +193,15 @@ func (o *opening) dropDeleted() error {
 	if n == 0 {
 		return nil
 	}
+	// The marks, and the names of the segments that stay, may be those of a
+	// process that died before it could sync them.
 	if marked {
-		// It may be that of a process that died before it could sync it.
 		if err := o.st.Marks.Sync(); err != nil {
 			return err
 		}
+	}
+	if err := l.syncDir(); err != nil {
+		return err
 	}
 	for _, s := range o.segs[:n] {
 		if err := l.removeSegment(s); err != nil {
