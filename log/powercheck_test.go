@@ -34,7 +34,7 @@ type moment struct {
 // few of them.
 func (p *power) cut(full bool) {
 	p.mu.Lock()
-	m := moment{acked: p.mu.acked, start: p.mu.start, deleting: p.mu.deleting, checkpoint: p.mu.checkpoint, clean: p.mu.clean, rng: rand.New(rand.NewPCG(p.mu.rng.Uint64(), 3))}
+	m := moment{acked: p.mu.acked, start: p.mu.start, checkpoint: p.mu.checkpoint, clean: p.mu.clean, rng: rand.New(rand.NewPCG(p.mu.rng.Uint64(), 3))}
 	p.mu.Unlock()
 	d := p.mem.Dirty()
 	killed := p.mem.Snapshot()
@@ -44,7 +44,7 @@ func (p *power) cut(full bool) {
 		p.mu.marks = append(p.mu.marks, now)
 	}
 	m.marks = slices.Clip(p.mu.marks)
-	m.saved = p.mu.saved
+	m.saved, m.deleting = p.mu.saved, p.mu.deleting
 	m.values = slices.Clip(p.mu.values)
 	m.tried = int64(len(m.values))
 	p.mu.Unlock()

@@ -183,7 +183,7 @@ func (o *opening) dropDeleted() error {
 		o.st.StartOffset = max(o.st.StartOffset, o.st.Marks.Start())
 	}
 	start := o.st.StartOffset
-	if start > o.mark || o.st.Adopted && !(marked && o.st.Marks.Start() >= start) {
+	if start > o.mark || o.st.Adopted && o.st.Marks != nil && !(marked && o.st.Marks.Start() >= start) {
 		return nil
 	}
 	n := 0
