@@ -100,6 +100,7 @@ type power struct {
 		start      int64    // what was promised to be deleted
 		deleting   int64    // what may be
 		saved      int64    // the start offset when the marks were last synced
+		syncs      int      // of the marks
 		marks      [][8]uint64
 		checkpoint int64
 		clean      bool
@@ -258,6 +259,7 @@ func (p *power) syncMarks() error {
 	defer p.mu.Unlock()
 	now := NewMarks(p.words, nil).snapshot()
 	p.mu.marks = [][8]uint64{now}
+	p.mu.syncs++
 	p.mu.saved = int64(littleEndian(now[markStart]))
 	return nil
 }

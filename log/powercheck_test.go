@@ -36,15 +36,26 @@ func (p *power) cut(full bool) {
 	p.mu.Lock()
 	m := moment{acked: p.mu.acked, start: p.mu.start, checkpoint: p.mu.checkpoint, clean: p.mu.clean, rng: rand.New(rand.NewPCG(p.mu.rng.Uint64(), 3))}
 	p.mu.Unlock()
-	d := p.mem.Dirty()
-	killed := p.mem.Snapshot()
-	p.mu.Lock()
-	now := NewMarks(p.words, nil).snapshot()
-	if n := len(p.mu.marks); n == 0 || p.mu.marks[n-1] != now {
-		p.mu.marks = append(p.mu.marks, now)
+	// The marks go first: what they promise is in the files. They are taken again
+	// if they were synced meanwhile, since files may be gone then by their word.
+	var d *vfs.DirtyState
+	var killed *vfs.Mem
+	for syncs := -1; ; {
+		p.mu.Lock()
+		if syncs == p.mu.syncs {
+			break
+		}
+		syncs = p.mu.syncs
+		now := NewMarks(p.words, nil).snapshot()
+		if n := len(p.mu.marks); n == 0 || p.mu.marks[n-1] != now {
+			p.mu.marks = append(p.mu.marks, now)
+		}
+		m.marks = slices.Clone(p.mu.marks)
+		m.saved = p.mu.saved
+		p.mu.Unlock()
+		d, killed = p.mem.Dirty(), p.mem.Snapshot()
 	}
-	m.marks = slices.Clip(p.mu.marks)
-	m.saved, m.deleting = p.mu.saved, p.mu.deleting
+	m.deleting = p.mu.deleting
 	m.values = slices.Clip(p.mu.values)
 	m.tried = int64(len(m.values))
 	p.mu.Unlock()

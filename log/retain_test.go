@@ -368,10 +368,13 @@ func testDeleteBesideOthers(t *testing.T, g *rig) {
 	var deleted atomic.Int64
 	for i := range 2 {
 		work.Go(func() {
-			for n := 0; !appended.Load(); n++ {
+			for n := 0; n < 3 || !appended.Load(); n++ {
 				var d Deleted
 				var err error
 				if i == 0 {
+					if err := l.Sync(ctx); err != nil {
+						t.Error(err)
+					}
 					d, err = l.DeleteRecords(ctx, max(l.HighWatermark()-int64(20+n%50), 0))
 				} else {
 					d, err = l.Retain(ctx, Retention{Delete: true, Age: -1, Bytes: 5000}, time.Now())
