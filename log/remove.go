@@ -118,7 +118,7 @@ func (l *Log) removeSegment(s *segment.Segment) error {
 }
 
 // maxRest bounds the pause between two segments.
-const maxRest = 10 * time.Millisecond
+const maxRest = 5 * time.Millisecond
 
 // rest lets others have the disk for as long as a removal has just had it: the
 // kernel frees the blocks of a large file in the journal that the appenders' syncs
