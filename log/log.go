@@ -83,7 +83,6 @@ type Log struct {
 	txns      txns
 	folder    folder
 	retain    retaining
-	epochFile sync.Mutex // orders the writers of the leader epochs' file
 }
 
 const noOffset = math.MaxInt64

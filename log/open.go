@@ -457,16 +457,6 @@ func (o *opening) settleSidecars(end int64) error {
 	return spaceError(l.sums.rewrite(l))
 }
 
-// saveEpochs writes the leader epochs of a log that is in use.
-func (l *Log) saveEpochs() error {
-	l.epochFile.Lock()
-	defer l.epochFile.Unlock()
-	l.stateMu.Lock()
-	b := l.epochs.Append(nil)
-	l.stateMu.Unlock()
-	return WriteFile(l.env.fsys, segment.Join(l.dir, epochsName), b)
-}
-
 func (l *Log) writeEpochs() error {
 	return WriteFile(l.env.fsys, segment.Join(l.dir, epochsName), l.epochs.Append(nil))
 }

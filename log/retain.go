@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,8 @@ type retaining struct {
 	// left are segments that are out of the list and whose files could not be
 	// removed; guarded by turn.
 	left []*segment.Segment
+	// epochs: their file is behind; guarded by Log.writing.
+	epochs bool
 	// oldest is the base offset of the oldest segment whose files may be there.
 	oldest atomic.Int64
 }
@@ -252,7 +255,7 @@ func (l *Log) moveStart(ctx context.Context, to int64, all bool) error {
 	if err := l.raiseStart(to, all); err != nil {
 		return err
 	}
-	l.forgetBelow(l.start.Load())
+	l.tail.notify(l) // the last stable offset may have risen
 	return l.saveStart()
 }
 
@@ -293,23 +296,22 @@ func (l *Log) raiseStart(to int64, all bool) error {
 		// looks here whether it was deleted.
 		l.start.Store(to)
 		l.marks.store(markStart, to)
+		l.forgetBelow(to)
 	}
 	return nil
 }
 
-// forgetBelow brings what is known of the records in line with a new start.
+// forgetBelow brings what is known of the records in line with a new start. The
+// file of the leader epochs follows when the log is closed: whoever reads it
+// leaves out what lies below the start. writing is held.
 func (l *Log) forgetBelow(start int64) {
 	l.stateMu.Lock()
-	changed := l.epochs.TruncateFromStart(start)
+	defer l.stateMu.Unlock()
+	next := Epochs{slices.Clone(l.epochs.list)}
+	if next.TruncateFromStart(start) {
+		l.epochs = next
+		l.retain.epochs = true
+	}
 	l.producers.TruncateHead(start)
 	l.setUnstable()
-	l.stateMu.Unlock()
-	l.tail.notify(l) // the last stable offset may have risen
-	if !changed {
-		return
-	}
-	// A hint: the next open brings it in line as well.
-	if err := l.saveEpochs(); err != nil {
-		l.env.logger.Warn("leader epochs not written", "partition", l.name(), "err", err)
-	}
 }

@@ -169,7 +169,6 @@ func TestDeleteRecords(t *testing.T) {
 		e, ok := l.epochs.Latest()
 		require.True(t, ok)
 		require.Equal(t, at, e.StartOffset)
-		require.Contains(t, g.files()[epochsName], fmt.Sprintf("0 %d\n", at))
 
 		for _, lower := range []int64{0, at} {
 			d, err = l.DeleteRecords(ctx, lower)
@@ -195,7 +194,11 @@ func TestDeleteRecords(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 43, l.LogStartOffset())
 		require.Len(t, g.bases(), 1)
-		g.reopen()
+		require.NoError(t, l.Close())
+		require.Contains(t, g.files()[epochsName], "0 43\n")
+		g.st = OpenState{Clean: true, RecoveryPoint: 43, StartOffset: -1, HighWatermark: -1, Marks: g.st.Marks, MarksValid: true}
+		g.open()
+		require.True(t, g.rep.Clean)
 		require.EqualValues(t, 43, g.log.LogStartOffset())
 		g.log.Abandon()
 		g.st.Clean, g.st.StartOffset = false, -1
@@ -285,6 +288,41 @@ func deletedMaps(t *testing.T, dir string) (n int) {
 		}
 	}
 	return n
+}
+
+// TestDeletedMeanwhile: what a reader or a lookup is about to look at is deleted
+// between two of its steps. That is no damage and no closed log.
+func TestDeletedMeanwhile(t *testing.T) {
+	ctx := context.Background()
+	g := newRig(t, WriterPwrite, true, smallSegments)
+	bases := g.fill(60)
+	l := g.open()
+	c := l.NewCursor(bases[1])
+	defer c.Close()
+	for c.Offset() < bases[2] {
+		_, err := c.Next(60)
+		require.NoError(t, err)
+	}
+	_, err := l.DeleteRecords(ctx, bases[3]+1)
+	require.NoError(t, err)
+	err = c.step() // Next has looked at the start before
+	require.ErrorIs(t, err, ErrOffsetOutOfRange)
+	require.NotErrorIs(t, err, ErrCorrupt)
+
+	looked := false
+	g.fs.(*vfs.Mem).SetHook(func(op vfs.Op, name string, before bool) error {
+		if before && op == vfs.OpOpen && !looked && strings.HasSuffix(name, ".timeindex") {
+			looked = true
+			_, err := l.DeleteRecords(ctx, 59)
+			require.NoError(t, err)
+		}
+		return nil
+	})
+	offset, _, found, err := l.OffsetForMaxTimestamp()
+	require.NoError(t, err)
+	require.True(t, found)
+	require.EqualValues(t, 59, offset)
+	require.True(t, looked)
 }
 
 // TestDeleteBesideOthers: appends, readers, deletions and a close at the same
@@ -542,7 +580,15 @@ func TestStartNotSaved(t *testing.T) {
 // TestProducersOutliveTheirRecords: retention takes all records, and a producer's
 // sequence is still known, after a crash as well (KAFKA_RULES 4.8).
 func TestProducersOutliveTheirRecords(t *testing.T) {
-	g := newRig(t, WriterPwrite, true, onePerSegment)
+	for _, d := range []Durability{Synced, Written} { // sealed at once, or later
+		testProducersOutlive(t, d)
+	}
+}
+
+func testProducersOutlive(t *testing.T, d Durability) {
+	cfg := onePerSegment
+	cfg.Durability, cfg.FlushInterval = d, time.Hour
+	g := newRig(t, WriterPwrite, true, cfg)
 	g.st.Marks = NewMarks(new([8]uint64), nil)
 	l := g.open()
 	l.stateMu.Lock()
