@@ -12,8 +12,8 @@ import (
 // Removal takes the segments below the log start offset out of the log. Appends
 // feel a list that is swapped; what takes time happens beside them:
 //
-//  1. the start offset is durable (moveStart), and so is the name of a segment
-//     that stays
+//  1. the start offset is made durable, and so is the name of a segment that
+//     stays
 //  2. the list goes without them: nobody new finds them
 //  3. the sealer lets go of them
 //  4. their files are removed, oldest first, the log file of each before its
@@ -25,7 +25,7 @@ import (
 // its blocks, until it lets go.
 
 // deleteBelowStart removes the segments that lie below the log start offset as a
-// whole. The start is durable; the caller has the turn.
+// whole. The caller has the turn.
 func (l *Log) deleteBelowStart(ctx context.Context) (d Deleted, err error) {
 	if len(l.retain.left) == 0 && l.segments.Load().find(l.start.Load()) <= 0 {
 		return d, nil

@@ -140,7 +140,7 @@ func (l *Log) DeleteRecords(ctx context.Context, before int64) (Deleted, error) 
 	if err := l.moveStart(ctx, before, false); err != nil {
 		return Deleted{}, err
 	}
-	if err := l.saveStart(); err != nil { // raised before, and not saved then
+	if err := l.saveStart(); err != nil {
 		return Deleted{}, err
 	}
 	return l.deleteBelowStart(ctx)
@@ -239,8 +239,8 @@ func (l *Log) RollLarge(least int64) error {
 	return l.roll(l.end.Load())
 }
 
-// moveStart raises the log start offset and makes it durable. With all set it is
-// the log's end, and a segment is begun there, unless something was appended
+// moveStart raises the log start offset; saveStart makes it durable. With all set
+// it is the log's end, and a segment is begun there, unless something was appended
 // meanwhile. The list of segments stays as it is: until the new start is durable
 // no file may go, or a crash would leave a log that lacks some.
 func (l *Log) moveStart(ctx context.Context, to int64, all bool) error {
@@ -256,7 +256,7 @@ func (l *Log) moveStart(ctx context.Context, to int64, all bool) error {
 		return err
 	}
 	l.tail.notify(l) // the last stable offset may have risen
-	return l.saveStart()
+	return nil
 }
 
 // saveStart makes the log start offset durable as it is.
