@@ -160,7 +160,7 @@ type diskFile struct {
 // Clip is how much of n bytes to allocate in advance: less and less as the budget
 // comes to its end, so that what partitions hold in advance does not use it up.
 func (f *diskFile) Clip(n int64) int64 {
-	return min(n, max((f.disk.limit-f.disk.used.Load())/16, 4096))
+	return min(n, max((f.disk.limit-f.disk.used.Load())/64, 0))
 }
 
 // grow counts the bytes up to end before f makes them, and corrects the count if

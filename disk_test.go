@@ -111,6 +111,22 @@ func TestDiskLimit(t *testing.T) {
 	}
 }
 
+// TestDiskLimitManyPartitions: what partitions hold in advance leaves room for
+// the others.
+func TestDiskLimitManyPartitions(t *testing.T) {
+	for _, w := range []Writer{WriterMapped, WriterPwrite} {
+		st := openStore(t, vfs.NewMem(), &Options{DiskLimit: minDiskLimit, Writer: w})
+		tp, err := st.CreateTopic(ctx, "many", TopicConfig{Partitions: 150, Cleanup: CleanupCompact})
+		require.NoError(t, err)
+		for range 3 {
+			for p := range tp.Partitions() {
+				_, err := p.Append(ctx, Record{Key: []byte("k"), Value: make([]byte, 1000)})
+				require.NoError(t, err, p)
+			}
+		}
+	}
+}
+
 // TestDiskLimitFull: when nothing may be deleted appends are refused, by name,
 // and nothing is half written; topics can still be deleted, and then appends
 // succeed again.

@@ -124,7 +124,9 @@ func TestRetentionTimer(t *testing.T) {
 		time.Sleep(10 * retentionInterval)
 		synctest.Wait()
 		require.True(t, armed())
+		begun := time.Now()
 		require.NoError(t, st.Close())
+		require.Zero(t, time.Since(begun), "Close waits for no timer")
 	})
 }
 

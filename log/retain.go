@@ -54,7 +54,9 @@ func (l *Log) OldestFile() int64 {
 	return min(l.retain.oldest.Load(), l.segments.Load().bases[0])
 }
 
-// takeTurn waits until no other deletion is under way.
+// takeTurn waits until no deletion is under way, and keeps others from beginning
+// until the caller takes its token back: for whoever makes segments under names
+// that a deletion may be about to remove.
 func (l *Log) takeTurn(ctx context.Context) error {
 	select {
 	case l.retain.turn <- struct{}{}:
@@ -281,6 +283,9 @@ func (l *Log) raiseStart(to int64, all bool) error {
 	defer l.unlock()
 	if err := l.refusing(); err != nil {
 		return err
+	}
+	if to > l.HighWatermark() {
+		return l.outOfRange(to) // it was truncated meanwhile
 	}
 	if active := l.w.active; all && active.Base() < to {
 		if l.end.Load() == to {
