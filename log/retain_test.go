@@ -416,7 +416,9 @@ func testDeleteBesideOthers(t *testing.T, g *rig) {
 	var deleted atomic.Int64
 	for i := range 2 {
 		work.Go(func() {
-			for n := 0; n < 3 || !appended.Load(); n++ {
+			last := false
+			for n := 0; !last; n++ {
+				last = appended.Load() // one more round when all is there
 				var d Deleted
 				var err error
 				if i == 0 {
