@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatlog/leat/internal/vfs"
+	"github.com/leatlog/leat/segment"
 )
 
 // onePerSegment makes every record a segment of its own, of the same size.
@@ -445,6 +446,11 @@ func testDeleteBesideOthers(t *testing.T, g *rig) {
 	work.Wait()
 	require.Zero(t, g.env.Maps().Count())
 	start := l.LogStartOffset()
+	for _, name := range g.names() {
+		if base, suffix, ok := segment.ParseName(name); ok {
+			require.GreaterOrEqual(t, base, g.bases()[0], "%s is left, or was made when its log was gone", suffix)
+		}
+	}
 	g.st = OpenState{Clean: true, RecoveryPoint: int64(total), StartOffset: -1, HighWatermark: -1, Marks: g.st.Marks, MarksValid: true}
 	g.open()
 	require.True(t, g.rep.Clean)
@@ -494,6 +500,94 @@ func TestDeletionInterrupted(t *testing.T) {
 			_, err := l.Retain(context.Background(), Retention{}, time.Now())
 			require.NoError(t, err)
 			require.Equal(t, bases[4:], g.bases(), at)
+		}
+	}
+}
+
+// TestDeletionFinishedAfterKill: a process was killed before the name of the
+// segment that stays was synced. A power cut while the next open removes the
+// others must not leave the folder without any.
+func TestDeletionFinishedAfterKill(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, smallSegments)
+	g.fill(60)
+	mem := g.fs.(*vfs.Mem)
+	require.NoError(t, mem.SyncDir("."))
+	f, err := mem.Create(g.folder() + "/" + g.logFile(60))
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	words := [8]uint64{markStart: littleEndian(60), markDurable: littleEndian(60), markPublished: littleEndian(60)}
+	open := func(env *Env) *Log {
+		words := words
+		l, rep, err := Open(env, "t-0", g.cfg, OpenState{RecoveryPoint: 60, StartOffset: -1, HighWatermark: -1,
+			Marks: NewMarks(&words, nil), MarksValid: true})
+		require.NoError(t, err)
+		require.Nil(t, rep.Damage)
+		require.EqualValues(t, 60, l.LogStartOffset())
+		require.EqualValues(t, 60, l.LogEndOffset())
+		return l
+	}
+	var trees []*vfs.Mem
+	mem.SetHook(func(op vfs.Op, name string, before bool) error {
+		if op == vfs.OpRemove && strings.HasSuffix(name, ".log") && !before {
+			d := mem.Dirty()
+			for _, c := range vfs.Choices(d, 2, uint64(len(trees))) {
+				trees = append(trees, d.Clone(c))
+			}
+		}
+		return nil
+	})
+	g.log = open(g.env)
+	mem.SetHook(nil)
+	require.NotEmpty(t, trees)
+	for _, tree := range trees {
+		env := NewEnv(EnvOptions{FS: tree, MaxMaps: 100})
+		open(env).Abandon()
+		env.Close()
+	}
+}
+
+// TestDeleteWhileSealing: a deletion waits for the segment that is being sealed,
+// or its indexes would be made when its log is gone.
+func TestDeleteWhileSealing(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, smallSegments)
+	l := g.open()
+	sealing, goOn := make(chan struct{}), make(chan struct{})
+	g.fs.(*vfs.Mem).SetHook(func(op vfs.Op, name string, before bool) error {
+		if before && op == vfs.OpCreate && strings.HasSuffix(name, segment.FileName(0, segment.TimeSuffix)) {
+			close(sealing)
+			<-goOn
+		}
+		return nil
+	})
+	for i := range 40 {
+		_, err := l.Append(context.Background(), []Record{numbered(i)}, Written)
+		require.NoError(t, err)
+	}
+	<-sealing
+	require.NoError(t, l.Sync(context.Background()))
+	done := make(chan error, 1)
+	go func() {
+		_, err := l.DeleteRecords(context.Background(), 40)
+		done <- err
+	}()
+	for l.OldestFile() == 0 && l.Segments()[0].BaseOffset == 0 {
+		runtime.Gosched() // until the list is without it
+	}
+	for range 10_000 {
+		runtime.Gosched()
+	}
+	select {
+	case err := <-done:
+		t.Errorf("the deletion did not wait: %v", err)
+		done <- err
+	default:
+	}
+	close(goOn)
+	require.NoError(t, <-done)
+	require.NoError(t, l.Close())
+	for _, name := range g.names() {
+		if base, _, ok := segment.ParseName(name); ok {
+			require.GreaterOrEqual(t, base, g.bases()[0], name)
 		}
 	}
 }
