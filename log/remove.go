@@ -43,7 +43,7 @@ func (l *Log) deleteBelowStart(ctx context.Context) (d Deleted, err error) {
 	defer l.work.Done()
 	start := l.segments.Load().bases[0]
 	unwritten := l.letGo(start)
-	l.forgetTxns(start)
+	l.forgetTxnsBelow(start)
 	for i, s := range gone {
 		begun := time.Now()
 		size := s.Size()

@@ -31,7 +31,7 @@ type retaining struct {
 	turn chan struct{}
 	// save makes the start offset durable when there are no marks; nil: nothing can.
 	save func() error
-	// saved is the log start offset that is known to be durable; guarded by turn.
+	// saved is the log start offset that was made durable last; guarded by turn.
 	saved int64
 	// left are segments that are out of the list and whose files could not be
 	// removed; guarded by turn.
@@ -264,7 +264,7 @@ func (l *Log) moveStart(ctx context.Context, to int64, all bool) error {
 // saveStart makes the log start offset durable as it is.
 func (l *Log) saveStart() error {
 	start := l.start.Load()
-	if l.retain.saved >= start {
+	if l.retain.saved == start {
 		return nil
 	}
 	save := l.marks.Sync

@@ -142,9 +142,9 @@ func (l *Log) keepTxns(list *list, base int64, x index.Txns) {
 	l.txns.proved[base] = x
 }
 
-// forgetTxns forgets the segments below start. When it returns nobody writes a
+// forgetTxnsBelow forgets the segments below start. When it returns nobody writes a
 // file for one of them any more.
-func (l *Log) forgetTxns(start int64) {
+func (l *Log) forgetTxnsBelow(start int64) {
 	l.txns.Lock()
 	defer l.txns.Unlock()
 	for base := range l.txns.proved {
