@@ -48,6 +48,7 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 	s.mu.Lock()
 	s.mu.topics[name] = t
 	s.mu.Unlock()
+	s.armRetention()
 	return t, nil
 }
 

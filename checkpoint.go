@@ -81,7 +81,7 @@ func (c *checkpoints) update(logs map[log.TopicPartition]*log.Log) {
 		c.recovery[tp] = l.RecoveryPoint()
 		c.watermark[tp] = l.HighWatermark()
 		// Kafka lists a start offset only when the first segment does not say it.
-		if start := l.LogStartOffset(); start > l.Segments()[0].BaseOffset {
+		if start := l.LogStartOffset(); start > l.OldestFile() {
 			c.start[tp] = start
 		} else {
 			delete(c.start, tp)

@@ -180,13 +180,7 @@ func (s *Store) abandonAll() {
 	for _, l := range s.openLogs() {
 		l.Abandon()
 	}
-	s.mu.Lock()
-	s.mu.closed = true
-	if s.mu.timer != nil && s.mu.timer.Stop() {
-		s.ops.Done()
-	}
-	s.mu.Unlock()
-	s.ops.Wait()
+	s.end()
 	s.meta = nil
 	s.abandon()
 }

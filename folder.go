@@ -15,6 +15,7 @@ func (s *Store) openState(t *Topic, id int32) log.OpenState {
 	st.Clean = s.clean && st.RecoveryPoint >= 0
 	words, believed, err := s.state.claim(lineKey(t.id, id))
 	if err != nil {
+		st.SaveStart = s.saveStarts
 		s.logger.Warn("no room for the marks of a partition", "partition", folderName(t.name, id), "err", err)
 		return st
 	}

@@ -22,6 +22,12 @@ type Options struct {
 	MaxMaps  int           // memory maps in use at once; 0: half of the system's limit
 	Logger   *slog.Logger  // nil: silent
 	Observer *Observer     // is told what the store does; nil: nobody. It must not change any more
+
+	// DiskLimit bounds the bytes of the files of all partitions, from 1 MiB; 0:
+	// Unlimited. Close to it the oldest sealed segments of the topics that delete
+	// old records go, of whatever age, in the background, and active segments are
+	// rolled early. At the limit appends get ErrNoSpace until there is room.
+	DiskLimit int64
 }
 
 // Writer is how the active segment of a partition is written. The bytes are the
@@ -121,6 +127,9 @@ func (s *Store) open() (err error) {
 	if s.opts.Writer > WriterPwrite {
 		return invalidConfig("Options.Writer is %v", s.opts.Writer)
 	}
+	if err := s.limitDisk(); err != nil {
+		return err
+	}
 	if s.lock, err = lock(s.fsys, s.opts.LockWait); err != nil {
 		return err
 	}
@@ -145,7 +154,22 @@ func (s *Store) open() (err error) {
 	if err != nil {
 		return err
 	}
-	return s.openCatalog(folders)
+	if s.disk != nil {
+		if err := s.disk.count(folders); err != nil {
+			return err
+		}
+	}
+	if err := s.openCatalog(folders); err != nil {
+		return err
+	}
+	s.armRetention()
+	if s.disk != nil {
+		s.disk.ready.Store(true)
+		if s.disk.used.Load() > s.disk.high() {
+			s.pressed()
+		}
+	}
+	return nil
 }
 
 // abandon undoes what open did before it failed. Nothing is written.

@@ -42,6 +42,9 @@ type Store struct {
 	dirty atomic.Bool    // the checkpoint timer runs
 	ops   sync.WaitGroup // what Close waits for; added to with mu held and not closed
 
+	retention retention
+	disk      *disk // nil: no limit
+
 	mu struct {
 		sync.RWMutex
 		closed bool
@@ -59,6 +62,7 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.mu.topics = map[string]*Topic{}
+	s.retention.init()
 	return s
 }
 
@@ -211,6 +215,7 @@ func (s *Store) end() bool {
 	if t := s.mu.timer; t != nil && t.Stop() {
 		s.ops.Done()
 	}
+	s.endRetention()
 	s.mu.Unlock()
 	s.ops.Wait()
 	return true

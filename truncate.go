@@ -42,12 +42,21 @@ func (p *Partition) ResetTo(start int64) error {
 
 // shorten holds the checkpoints for a call that lowers offsets, which writes them
 // before it touches a file: whoever holds them may wait for the log, so they come
-// first.
+// first. Deletions come before both: they may wait for a checkpoint.
 func (p *Partition) shorten(do func(l *log.Log, checkpoint func() error) error) error {
 	s := p.topic.store
 	if strings.HasPrefix(p.topic.name, internalPrefix) {
 		return fmt.Errorf("%w: %q is internal", ErrInvalidTopic, p.topic.name)
 	}
+	l, err := p.use()
+	if err != nil {
+		return err
+	}
+	release, err := l.HoldDeletions(context.Background())
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := s.administer(context.Background()); err != nil {
 		return err
 	}
@@ -55,12 +64,8 @@ func (p *Partition) shorten(do func(l *log.Log, checkpoint func() error) error) 
 	if err := p.topic.usable(); err != nil {
 		return err
 	}
-	l, err := p.use()
-	if err != nil {
-		return err
-	}
 	s.touch()
-	return p.fail(do(l, s.checkpoint))
+	return p.fail(do(l, s.checkpoint)) // ErrClosed, if l was replaced meanwhile
 }
 
 // SetHighWatermark tells how far what is stored may be read: the offset below

@@ -75,6 +75,11 @@ func (l *Log) finish() error {
 			return spaceError(err)
 		}
 	}
+	if l.retain.epochs {
+		if err := l.writeEpochs(); err != nil {
+			return spaceError(err)
+		}
+	}
 	active := l.w.active
 	if err := active.Inactivate(); err != nil {
 		return err

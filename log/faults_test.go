@@ -42,7 +42,9 @@ type faultRun struct {
 	g          *rig
 	l          *Log
 	acked, end int
-	exact      bool // it has neither more nor less than end
+	exact      bool  // it has neither more nor less than end
+	start      int64 // what was promised to be deleted
+	deleting   int64 // what may be
 	err        error
 }
 
@@ -256,6 +258,42 @@ var faultScenarios = []faultScenario{
 		},
 		run: func(f *faultRun) { f.shorten(0, f.l.ResetTo) },
 	}, {
+		name:   "delete records",
+		before: func(g *rig) { g.fillMarked(40) },
+		run: func(f *faultRun) {
+			f.acked, f.end, f.deleting = 40, 40, 21
+			if _, f.err = f.l.DeleteRecords(context.Background(), 21); f.err == nil {
+				f.start = 21
+			}
+		},
+	}, {
+		name:   "retain all",
+		before: func(g *rig) { g.fillMarked(40) },
+		run: func(f *faultRun) {
+			f.acked, f.end, f.deleting = 40, 40, 40
+			_, f.err = f.l.Retain(context.Background(), Retention{Delete: true, Bytes: -1}, time.Now())
+			if f.err == nil {
+				f.start = 40
+				f.append(2, Synced)
+			}
+		},
+	}, {
+		name: "open amid a deletion",
+		before: func(g *rig) {
+			g.fillMarked(40)
+			bases := g.bases()
+			require.NoError(g.t, g.log.Close())
+			g.st.Marks.store(markStart, bases[3])
+			g.remove(g.logFile(bases[1]))
+			g.st = OpenState{RecoveryPoint: 40, StartOffset: -1, HighWatermark: -1, Marks: g.st.Marks, MarksValid: true}
+		},
+		run: func(f *faultRun) {
+			f.acked, f.end = 40, 40
+			f.start = f.g.st.Marks.Start()
+			f.deleting = f.start
+			_ = f.open() && f.append(2, Synced)
+		},
+	}, {
 		name: "read",
 		before: func(g *rig) {
 			g.fill(40)
@@ -273,6 +311,16 @@ var faultScenarios = []faultScenario{
 			}
 		},
 	},
+}
+
+// fillMarked appends records to an open log that has marks.
+func (g *rig) fillMarked(records int) {
+	g.st.Marks = NewMarks(new([8]uint64), nil)
+	g.open()
+	for i := range records {
+		_, err := g.log.Append(context.Background(), []Record{numbered(i)}, Synced)
+		require.NoError(g.t, err)
+	}
 }
 
 func TestFaults(t *testing.T) {
@@ -386,6 +434,10 @@ func checkAfterFault(t *testing.T, g *rig, f *faultRun, tree *vfs.Mem, at string
 	defer env.Close()
 	st := g.st
 	st.Clean, st.New = false, false
+	if st.Marks != nil {
+		words := st.Marks.snapshot() // this open changes them
+		st.Marks, st.MarksValid = NewMarks(&words, nil), true
+	}
 	l, rep, err := Open(env, "t-0", g.cfg, st)
 	require.NoError(t, err, at)
 	defer l.Abandon()
@@ -396,8 +448,13 @@ func checkAfterFault(t *testing.T, g *rig, f *faultRun, tree *vfs.Mem, at string
 	if f.exact {
 		require.Equal(t, f.end, end, at)
 	}
-	for i, r := range readAllRecords(t, l, 0) {
-		require.Equal(t, string(numbered(i).Value), string(r.Value), at)
+	start := l.LogStartOffset()
+	require.GreaterOrEqual(t, start, f.start, at)
+	require.LessOrEqual(t, start, f.deleting, at)
+	records := readAllRecords(t, l, start)
+	require.Len(t, records, end-int(start), at)
+	for i, r := range records {
+		require.Equal(t, string(numbered(int(start)+i).Value), string(r.Value), at)
 	}
 	for name := range folderFiles(t, tree, "t-0") {
 		require.False(t, strings.HasSuffix(name, temporarySuffix) || name == segment.PreparedName, "%s: %s is left", at, name)

@@ -41,6 +41,9 @@ func (l *list) with(s *segment.Segment) *list {
 	return n
 }
 
+// from is the list without its first n segments. It costs the same for any n.
+func (l *list) from(n int) *list { return &list{segs: l.segs[n:], bases: l.bases[n:]} }
+
 // find is the index of the segment that an offset belongs to: the last one whose
 // base is not above it; -1 when all are.
 func (l *list) find(offset int64) int {

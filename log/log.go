@@ -99,6 +99,7 @@ type Log struct {
 	gapsFrom  atomic.Int64 // from where on some may be missing again: see allowGaps
 	txns      txns
 	folder    folder
+	retain    retaining
 }
 
 // scratch is what a writer needs for the moment of an append.

@@ -27,6 +27,9 @@ type OpenState struct {
 	Adopted    bool // it was written by others: offsets may be missing
 	New        bool // the folder has just been made
 	Unobserved bool // it is not counted, and no Observer told but of recovery and failures
+
+	// SaveStart makes the log start offset durable where there are no Marks.
+	SaveStart func() error
 }
 
 // Report says what an open found and did.
@@ -108,6 +111,7 @@ func Open(env *Env, dir string, c Config, st OpenState) (*Log, *Report, error) {
 	begin := l.obs.now()
 	l.config.Store(&c)
 	l.unstable.Store(noOffset)
+	l.retain.init(st.SaveStart)
 	o := &opening{l: l, st: st, r: new(Report)}
 	if err := o.run(); err != nil {
 		for _, s := range o.segs {
@@ -133,6 +137,9 @@ func (o *opening) run() error {
 		o.mark = max(o.mark, o.st.Marks.Durable())
 	}
 	l.external.Store(o.externalWatermark(0, noOffset))
+	if err := o.dropDeleted(); err != nil {
+		return err
+	}
 	if err := o.sidecars(); err != nil {
 		return err
 	}
@@ -386,6 +393,7 @@ func (o *opening) finish() error {
 	l := o.l
 	end := l.end.Load()
 	l.start.Store(max(o.segs[0].Base(), min(o.st.StartOffset, end)))
+	l.retain.oldest.Store(o.segs[0].Base())
 	start := l.start.Load()
 	o.r.StartOffset, o.r.EndOffset = start, end
 
@@ -495,6 +503,7 @@ func (o *opening) settleSidecars(end int64) error {
 			}
 		}
 	}
+	l.sums.forget(l, o.segs[0].Base())
 	if l.sums.end > 0 && l.sums.Dense <= end {
 		return nil
 	}

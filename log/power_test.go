@@ -35,7 +35,10 @@ import (
 // or not at all; only the mark's segment scanned; gaps accepted; zeros left in a
 // sealed segment; a checksum noted before the seal; a close without a sync. Later
 // segments put aside after the cut are found by TestRecoveryIsRepeatable; marks or
-// a recovery point lowered by damage by TestCorruptBelowTheMark.
+// a recovery point lowered by damage by TestCorruptBelowTheMark. Of deletion it
+// found: files removed before the start offset was durable, or the folder of a new
+// segment; a start offset beyond what is durable; what is left of a deletion taken
+// for damage, or read again; a record that DeleteRecords has taken coming back.
 
 func TestPowerLoss(t *testing.T) {
 	budget := 8 * time.Second
@@ -79,14 +82,12 @@ type power struct {
 	rng   *rand.Rand // of the script
 	stats *powerStats
 
-	mem    *vfs.Mem
-	env    *Env
-	cfg    Config
-	writer Writer
-	sparse bool // the file system cannot allocate
-	// withRaw scripts append raw batches, with gaps and transactions; the others
-	// move the log start instead.
-	withRaw   bool
+	mem       *vfs.Mem
+	env       *Env
+	cfg       Config
+	writer    Writer
+	sparse    bool // the file system cannot allocate
+	kind      powerKind
 	truncates atomic.Bool // some truncation has begun
 
 	log    *Log
@@ -97,11 +98,15 @@ type power struct {
 	mu struct {
 		sync.Mutex // the hook runs on many goroutines
 		rng        *rand.Rand
-		start      int64    // the log's
-		values     [][]byte // all that was given to Append and not truncated, by offset from start on
+		origin     int64    // where the log was begun last
+		values     [][]byte // all that was given to Append and not truncated, by offset from origin on
 		acked      int64    // what was promised to survive
 		takenBack  int      // counts when what was promised became less
 		resetting  int64    // where a reset under way will begin; -1: there is none
+		start      int64    // what was promised to be deleted
+		deleting   int64    // what may be
+		saved      int64    // the start offset when the marks were last synced
+		syncs      int      // of the marks
 		marks      [][8]uint64
 		checkpoint int64
 		startPoint int64 // the log start checkpoint
@@ -109,13 +114,23 @@ type power struct {
 	}
 }
 
+// powerKind is what a script does beside what all do: not everything, so that it
+// can be told what must be there.
+type powerKind int
+
+const (
+	powerRaw    powerKind = iota // appends raw batches, with gaps and transactions, and truncates
+	powerReset                   // truncates, and begins the log anew elsewhere
+	powerDelete                  // raises the log start
+)
+
 func newPower(t *testing.T, seed uint64, stats *powerStats) *power {
 	p := &power{t: t, seed: seed, stats: stats, words: new([8]uint64), rng: rand.New(rand.NewPCG(seed, 1))}
 	p.mu.rng = rand.New(rand.NewPCG(seed, 2))
 	p.mu.checkpoint, p.mu.startPoint, p.mu.resetting = -1, -1, -1
 	p.writer = []Writer{WriterMapped, WriterPwrite}[p.rng.IntN(2)]
 	p.sparse = p.rng.IntN(5) == 0
-	p.withRaw = p.rng.IntN(2) == 0
+	p.kind = powerKind(p.rng.IntN(3))
 	p.cfg = Config{
 		Topic:         "t",
 		SegmentBytes:  []int64{3 << 10, 9000, 20 << 10, 64 << 10}[p.rng.IntN(4)],
@@ -178,13 +193,16 @@ func (p *power) open(st OpenState) {
 }
 
 // end is where the log should. Only the script changes it.
-func (p *power) end() int64 { return p.mu.start + int64(len(p.mu.values)) }
+func (p *power) end() int64 { return p.mu.origin + int64(len(p.mu.values)) }
 
 // syncMarks makes leat.state durable as it is.
 func (p *power) syncMarks() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.marks = [][8]uint64{NewMarks(p.words, nil).snapshot()}
+	now := NewMarks(p.words, nil).snapshot()
+	p.mu.marks = [][8]uint64{now} // what was in it before cannot be there any more
+	p.mu.syncs++
+	p.mu.saved = int64(littleEndian(now[markStart]))
 	return nil
 }
 
@@ -203,7 +221,7 @@ func (p *power) checkpoint() error {
 func (p *power) step() {
 	ctx := context.Background()
 	switch n := p.rng.IntN(32); {
-	case n >= 25 && p.withRaw:
+	case n >= 25 && p.kind == powerRaw:
 		p.raw()
 	case n < 14 || n >= 25:
 		d := []Durability{0, Synced, Written}[p.rng.IntN(3)]
@@ -235,7 +253,13 @@ func (p *power) step() {
 		p.failSync()
 	case n < 22: // idle, or making room for another
 		p.log.tryRest(p.rng.IntN(2) == 0)
-	case n < 23 || n < 24 && p.withRaw:
+	case n < 24 && p.kind == powerDelete:
+		if n < 23 {
+			p.deleteRecords()
+		} else {
+			p.retain()
+		}
+	case n < 23 || n < 24 && p.kind == powerRaw:
 		p.truncate()
 	case n < 24:
 		p.reset()
@@ -274,7 +298,7 @@ func (p *power) truncate() {
 	require.NoError(p.t, l.TruncateTo(offset, p.checkpoint), p)
 	require.Equal(p.t, end, l.LogEndOffset(), p)
 	p.mu.Lock()
-	p.mu.values, p.mu.acked = slices.Clip(p.mu.values[:end-p.mu.start]), end
+	p.mu.values, p.mu.acked = slices.Clip(p.mu.values[:end-p.mu.origin]), end
 	p.mu.takenBack++
 	p.mu.Unlock()
 	c.Close()
@@ -292,15 +316,53 @@ func (p *power) reset() {
 		to = l.Segments()[p.rng.IntN(len(l.Segments()))].BaseOffset
 	}
 	p.mu.Lock()
-	p.mu.acked, p.mu.resetting = p.mu.start, to
+	p.mu.acked, p.mu.resetting = p.mu.origin, to
 	p.mu.takenBack++
 	p.mu.Unlock()
 	require.NoError(p.t, l.ResetTo(to, p.checkpoint), p)
 	p.mu.Lock()
-	p.mu.start, p.mu.values, p.mu.acked, p.mu.resetting = to, nil, to, -1
+	p.mu.origin, p.mu.start, p.mu.deleting = to, to, to
+	p.mu.values, p.mu.acked, p.mu.resetting = nil, to, -1
 	p.mu.takenBack++
 	p.mu.Unlock()
 	p.cut(true)
+}
+
+// deleteRecords raises the log start offset somewhere.
+func (p *power) deleteRecords() {
+	start, high := p.log.LogStartOffset(), p.log.HighWatermark()
+	before := start + p.rng.Int64N(high-start+1)
+	p.delete(before, func() error {
+		_, err := p.log.DeleteRecords(context.Background(), before)
+		return err
+	})
+	require.Equal(p.t, before, p.log.LogStartOffset(), p)
+}
+
+// retain deletes whole segments, by size or by age.
+func (p *power) retain() {
+	r := Retention{Delete: true, Age: -1, Bytes: -1}
+	if p.rng.IntN(2) == 0 {
+		r.Bytes = 1 + p.rng.Int64N(2*p.cfg.SegmentBytes)
+	} else {
+		r.Age = time.Duration(p.rng.IntN(200)) * time.Millisecond
+	}
+	now := time.UnixMilli(1_000_000 + 10*p.end())
+	p.delete(p.log.LogEndOffset(), func() error {
+		_, err := p.log.Retain(context.Background(), r, now)
+		return err
+	})
+}
+
+func (p *power) delete(upto int64, do func() error) {
+	p.mu.Lock()
+	p.mu.deleting = max(p.mu.deleting, upto)
+	p.mu.Unlock()
+	require.NoError(p.t, do(), p)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.start = p.log.LogStartOffset()
+	p.mu.deleting = p.mu.start
 }
 
 // failSync lets a sync fail. What it should have made durable stays in the

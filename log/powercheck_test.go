@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -18,39 +19,54 @@ import (
 
 // moment is what is known when the power fails.
 type moment struct {
-	start        int64 // of the log
 	acked, tried int64
-	resetting    int64 // where it may begin anew; -1: nowhere
-	startPoint   int64
-	values       [][]byte
-	marks        [][8]uint64 // every state that leat.state has been in
-	checkpoint   int64
-	clean        bool
-	rng          *rand.Rand
+	origin       int64 // of values
+	// The log starts at start at least, at deleting at most; without marks a
+	// checkpoint says saved.
+	start, deleting, saved int64
+	resetting              int64 // where it may begin anew; -1: nowhere
+	startPoint             int64
+	values                 [][]byte
+	marks                  [][8]uint64 // every state that leat.state has been in
+	checkpoint             int64
+	clean                  bool
+	rng                    *rand.Rand
 }
 
 // cut lets the power fail now. full looks at all that FAULTS.md lists, else at a
 // few of them.
 func (p *power) cut(full bool) {
 	p.mu.Lock()
-	m := moment{start: p.mu.start, resetting: p.mu.resetting, startPoint: p.mu.startPoint,
+	m := moment{origin: p.mu.origin, start: p.mu.start, resetting: p.mu.resetting, startPoint: p.mu.startPoint,
 		acked: p.mu.acked, checkpoint: p.mu.checkpoint, clean: p.mu.clean, rng: rand.New(rand.NewPCG(p.mu.rng.Uint64(), 3))}
 	takenBack := p.mu.takenBack
 	p.mu.Unlock()
-	d := p.mem.Dirty()
-	killed := p.mem.Snapshot()
-	p.mu.Lock()
+	// The marks go first: what they promise is in the files. They are taken again
+	// if they were synced meanwhile, since files may be gone then by their word.
+	var d *vfs.DirtyState
+	var killed *vfs.Mem
+	for syncs := -1; ; {
+		p.mu.Lock()
+		if syncs == p.mu.syncs {
+			break
+		}
+		syncs = p.mu.syncs
+		now := NewMarks(p.words, nil).snapshot()
+		if n := len(p.mu.marks); n == 0 || p.mu.marks[n-1] != now {
+			p.mu.marks = append(p.mu.marks, now)
+		}
+		m.marks = slices.Clone(p.mu.marks)
+		m.saved = p.mu.saved
+		p.mu.Unlock()
+		d, killed = p.mem.Dirty(), p.mem.Snapshot()
+	}
 	if p.mu.takenBack != takenBack { // by another goroutine: it cannot be told what the trees may hold
 		p.mu.Unlock()
 		return
 	}
-	now := NewMarks(p.words, nil).snapshot()
-	if n := len(p.mu.marks); n == 0 || p.mu.marks[n-1] != now {
-		p.mu.marks = append(p.mu.marks, now)
-	}
-	m.marks = slices.Clip(p.mu.marks)
+	m.deleting = p.mu.deleting
 	m.values = slices.Clip(p.mu.values)
-	m.tried = m.start + int64(len(m.values))
+	m.tried = m.origin + int64(len(m.values))
 	p.mu.Unlock()
 
 	if full {
@@ -94,10 +110,20 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 	}
 	words := m.marks[m.rng.IntN(len(m.marks))]
 	st := OpenState{Clean: m.clean, RecoveryPoint: m.checkpoint, StartOffset: m.startPoint, HighWatermark: -1}
+	begun := *m // for a power cut while it recovers
+	deletes := p.kind == powerDelete
 	if m.rng.IntN(3) > 0 || strings.HasPrefix(what, "kill") {
 		st.Marks, st.MarksValid = NewMarks(&words, nil), true
+		if deletes { // it may rely on what is in them from now on, and syncs them before
+			begun.marks = [][8]uint64{words}
+			begun.saved = max(m.saved, st.Marks.Start())
+		}
+	} else if deletes && m.saved > 0 {
+		// The checkpoint of the start, which is written with that of the recovery
+		// point.
+		st.StartOffset, st.RecoveryPoint = m.saved, max(st.RecoveryPoint, m.saved)
 	}
-	if m.rng.IntN(3) == 0 {
+	if m.rng.IntN(3) == 0 && (!deletes || st.Marks != nil || m.saved == 0) {
 		st.RecoveryPoint, st.Clean = -1, false
 	}
 
@@ -144,9 +170,8 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 		return
 	}
 	end := l.LogEndOffset()
-	before := m // nothing says that this is durable
 	if m.resetting >= 0 && end == m.resetting && l.LogStartOffset() == end {
-		m = &moment{start: end, acked: end, tried: end, resetting: -1, marks: m.marks, checkpoint: m.checkpoint, startPoint: m.startPoint, rng: m.rng}
+		m = &moment{origin: end, start: end, deleting: end, acked: end, tried: end, resetting: -1, marks: m.marks, checkpoint: m.checkpoint, startPoint: m.startPoint, rng: m.rng}
 	}
 	switch { // I1, I2, I4
 	case end < m.acked:
@@ -155,16 +180,19 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 	case end > m.tried:
 		fail("the log ends at %d", end)
 		return
-	case l.LogStartOffset() != m.start || l.HighWatermark() != end || l.DurableEnd() != end: // I10
+	case l.LogStartOffset() < m.start || l.LogStartOffset() > m.deleting: // I10
+		fail("start %d, not %d to %d", l.LogStartOffset(), m.start, m.deleting)
+		return
+	case l.HighWatermark() != end || l.DurableEnd() != end:
 		fail("start %d, high watermark %d, durable %d, end %d", l.LogStartOffset(), l.HighWatermark(), l.DurableEnd(), end)
 	}
 	p.checkReport(l, rep, fail)
-	if err := p.readBack(l, m.values[:end-m.start]); err != nil { // I1 to I4, I9
+	if err := p.readBack(l, m.origin, m.values[:end-m.origin]); err != nil { // I1 to I4, I9
 		fail("%v\n%+v\n%s", err, rep, listFiles(folderFiles(p.t, tree, "t-0")))
 	}
 	if again != nil {
 		p.stats.deep.Add(1)
-		p.check(again, before, depth-1, how)
+		p.check(again, &begun, depth-1, how)
 	}
 	// Nothing is left for another recovery (I11).
 	if !rep.Clean && m.rng.IntN(4) == 0 {
@@ -191,11 +219,15 @@ func (p *power) check(tree *vfs.Mem, m *moment, depth int, what string) {
 
 // goOn appends to a recovered log and lets the power fail once more.
 func (p *power) goOn(l *Log, tree *vfs.Mem, m *moment, end int64, depth int, what string, words *[8]uint64, marked bool) {
-	next := &moment{start: m.start, resetting: -1, startPoint: m.startPoint, acked: end, values: slices.Clone(m.values[:end-m.start]),
-		checkpoint: m.checkpoint, rng: m.rng}
+	start := l.LogStartOffset()
+	next := &moment{origin: m.origin, start: start, deleting: start, saved: start, resetting: -1, startPoint: m.startPoint, acked: end,
+		values: slices.Clone(m.values[:end-m.origin]), checkpoint: m.checkpoint, rng: m.rng}
 	next.marks = [][8]uint64{*words}
+	if !marked && p.kind == powerDelete { // they are discarded
+		next.marks[0] = [8]uint64{markStart: littleEndian(uint64(start)), markDurable: littleEndian(uint64(start))}
+	}
 	for i := range 1 + m.rng.IntN(3) {
-		v := fmt.Appendf(nil, "%d/%d/again %d/%d", p.seed, m.start+int64(len(next.values)), i, m.rng.Uint64())
+		v := fmt.Appendf(nil, "%d/%d/again %d/%d", p.seed, m.origin+int64(len(next.values)), i, m.rng.Uint64())
 		v = append(v, make([]byte, m.rng.IntN(2)*m.rng.IntN(500))...)
 		next.values = append(next.values, v)
 		d := []Durability{Synced, Written}[m.rng.IntN(2)]
@@ -208,7 +240,7 @@ func (p *power) goOn(l *Log, tree *vfs.Mem, m *moment, end int64, depth int, wha
 			next.marks = append(next.marks, NewMarks(words, nil).snapshot())
 		}
 	}
-	next.tried = m.start + int64(len(next.values))
+	next.tried = m.origin + int64(len(next.values))
 	d := tree.Dirty()
 	all := vfs.Choices(d, 2, m.rng.Uint64())
 	for range 2 {
@@ -261,11 +293,20 @@ func (p *power) checkReport(l *Log, rep *Report, fail func(string, ...any)) {
 
 // readBack compares the whole log with what was appended, and lookups with what
 // a scan finds.
-func (p *power) readBack(l *Log, want [][]byte) error {
+func (p *power) readBack(l *Log, origin int64, want [][]byte) error {
 	start := l.LogStartOffset()
 	records, err := tryRecords(l, start)
 	if err != nil {
 		return err
+	}
+	want = want[start-origin:]
+	if len(records) > 0 { // the first batch is whole
+		records = records[max(start-records[0].Offset, 0):]
+	}
+	if start > origin {
+		if _, err := l.NewCursor(start - 1).Next(l.LogEndOffset()); !errors.Is(err, ErrOffsetOutOfRange) {
+			return fmt.Errorf("cursor below the start: %v", err)
+		}
 	}
 	i := 0
 	for offset, v := range want {
@@ -298,7 +339,7 @@ func (p *power) readBack(l *Log, want [][]byte) error {
 			return fmt.Errorf("time %d: offset %d, time %d, %v, %v; a scan finds %d", ts, offset, got, found, err, first)
 		}
 	}
-	if !p.withRaw {
+	if p.kind != powerRaw {
 		return nil
 	}
 	return p.checkState(l)

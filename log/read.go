@@ -242,6 +242,9 @@ func (c *Cursor) step() error {
 		if c.pos < c.seg.Size() {
 			return nil // it grew before it was rolled
 		}
+		if next.Base() > c.offset && c.offset < l.start.Load() {
+			return l.outOfRange(c.offset) // deleted since Next looked
+		}
 		if next.Base() > c.offset && l.dense(c.offset) {
 			return c.corrupt(fmt.Errorf("the next segment begins at offset %d: offsets from %d on are missing", next.Base(), c.offset))
 		}

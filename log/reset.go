@@ -27,7 +27,7 @@ import (
 // Kafka's truncateFullyAndStartAt). What was known of producers and leader epochs
 // goes with them; unless a wrapper owns them there is a new epoch, above those
 // before. lowered is as in TruncateTo, and may be called twice. A negative start
-// is an *OffsetError.
+// is an *OffsetError. The caller has HoldDeletions.
 //
 // It is also the way to give up a log that is damaged, which is as good as new
 // then. One that has failed is to be recovered before: a folder whose sync has
@@ -183,11 +183,12 @@ func (r *reset) clear() error {
 			return err
 		}
 	}
-	for _, s := range r.was[:r.i] {
+	for _, s := range slices.Concat(l.retain.left, r.was[:r.i]) {
 		if err := s.Remove(); err != nil {
 			return err
 		}
 	}
+	l.retain.left = nil
 	if err := l.removeSnapshots(r.snapshots, 0); err != nil {
 		return err
 	}
@@ -220,6 +221,7 @@ func (r *reset) clear() error {
 func (r *reset) settle() error {
 	l := r.l
 	l.denseFrom.Store(r.to)
+	l.retain.oldest.Store(r.to)
 	l.gapsFrom.Store(noOffset)
 	l.sums.Lock()
 	l.sums.Dense, l.sums.Sparse = r.to, false

@@ -129,7 +129,7 @@ func (l *Log) settle() (again bool) {
 // untouched tells whether the log is on disk as a clean close has left it: it was
 // opened after one, and nothing was changed since.
 func (l *Log) untouched() bool {
-	if l.opened == nil || l.segments.Load() != l.opened || !l.w.active.Resting() {
+	if l.opened == nil || l.segments.Load() != l.opened || !l.w.active.Resting() || l.retain.epochs {
 		return false
 	}
 	end := l.end.Load()

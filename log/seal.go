@@ -18,6 +18,8 @@ type sealer struct {
 	names   bool          // the folder has names that no sync has covered
 	shorter chan struct{} // see waitBacklog
 	idle    chan struct{} // closed when running ends; made by who waits
+	// turned is closed when a job was done or given up; made by who waits.
+	turned chan struct{}
 }
 
 // sealing is one rolled segment.
@@ -71,6 +73,7 @@ func (s *sealer) stopLocked() {
 		s.idle = nil
 	}
 	s.shorterLocked()
+	s.turn()
 }
 
 // wait returns when nothing is being sealed. writing is held, so that nothing
@@ -155,6 +158,7 @@ func (s *sealer) run(l *Log) {
 		s.Lock()
 		s.queue = s.queue[1:]
 		s.shorterLocked()
+		s.turn()
 		s.Unlock()
 	}
 }

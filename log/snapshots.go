@@ -47,7 +47,7 @@ func (l *Log) snapshotName(offset int64) string {
 }
 
 // settleSnapshots leaves the snapshots that belong to the recovered log: those
-// at the base of a segment, above the start and not above the end (Kafka's
+// at the base of a segment, not below the start and not above the end (Kafka's
 // LogLoader), and writes the one at the end, so that a crash loop does not
 // replay the same batches each time.
 func (o *opening) settleSnapshots(end int64) error {
@@ -67,7 +67,7 @@ func (o *opening) settleSnapshots(end int64) error {
 		}
 	}
 	for _, s := range o.snapshots {
-		if s > start && s <= end && (bases[s] || s == newest) {
+		if s >= start && s > 0 && s <= end && (bases[s] || s == newest) {
 			continue
 		}
 		if err := l.removeSnapshot(s); err != nil {

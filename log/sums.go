@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -52,6 +53,8 @@ type sums struct {
 	sync.Mutex
 	Sums
 	end int64 // of the file; 0: there is none
+	// lines counts those of the file, stale ones too.
+	lines int
 }
 
 // ParseSums reads a sums file: the last sound line of each kind. A header that is
@@ -139,6 +142,7 @@ func (s *sums) load(l *Log) error {
 		return err
 	}
 	s.Sums = ParseSums(b)
+	s.lines = bytes.Count(b, []byte("\n"))
 	if s.Dense != noOffset {
 		s.end = int64(bytes.LastIndexByte(b, '\n') + 1) // a torn line is written over
 	}
@@ -154,6 +158,7 @@ func (s *sums) rewrite(l *Log) error {
 		return err
 	}
 	s.end = int64(len(b))
+	s.lines = len(s.Files) + 2
 	return nil
 }
 
@@ -194,6 +199,33 @@ func (s *sums) add(l *Log, files ...segment.FileSum) {
 		return
 	}
 	s.end += int64(len(b))
+	s.lines += len(files)
+}
+
+// staleLines is how many lines of the file may be of segments that are gone, or
+// replaced by later ones, beside as many as there are of others.
+const staleLines = 256
+
+// forget drops what is known of the segments below an offset. Once most lines of
+// the file are stale it is written anew, or it would grow for ever.
+func (s *sums) forget(l *Log, below int64) {
+	s.Lock()
+	defer s.Unlock()
+	if len(s.packed) > 0 && int64(binary.BigEndian.Uint64(s.packed)) < below { // the least of them
+		s.unpack()
+	}
+	for name := range s.Files {
+		if base, _, ok := segment.ParseName(name); ok && base < below {
+			delete(s.Files, name)
+		}
+	}
+	live := len(s.Files) + len(s.packed)/packedSum
+	if s.end == 0 || s.lines-live < staleLines+live {
+		return
+	}
+	if err := s.rewrite(l); err != nil {
+		l.env.logger.Warn("checksums not written", "partition", l.name(), "err", err)
+	}
 }
 
 // sumFile reads a file of the folder for its sum; one that is not there is

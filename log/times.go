@@ -20,22 +20,12 @@ func (l *Log) OffsetForTimestamp(ms int64) (offset, timestamp int64, found bool,
 // OffsetForMaxTimestamp finds the record with the largest timestamp; the first
 // of them if there are several.
 func (l *Log) OffsetForMaxTimestamp() (offset, timestamp int64, found bool, err error) {
-	var buf segment.Buffer
-	list := l.segments.Load()
-	latest := int64(-1)
-	for _, s := range list.segs {
-		if err := s.Pin(); err != nil {
-			if again, err := l.vanished(list, err); !again {
-				return 0, 0, false, err
-			}
-			return l.OffsetForMaxTimestamp()
-		}
-		t, _, err := s.MaxTimestamp(&buf)
-		s.Unpin()
-		if err != nil {
-			return 0, 0, false, err
-		}
-		latest = max(latest, t)
+	if l.closed.Load() {
+		return 0, 0, false, ErrClosed
+	}
+	latest, err := l.latestTimestamp()
+	if err != nil {
+		return 0, 0, false, err
 	}
 	if latest < 0 {
 		return 0, 0, false, nil
@@ -49,6 +39,38 @@ func (l *Log) OffsetForMaxTimestamp() (offset, timestamp int64, found bool, err 
 	l.writing.Lock()
 	l.unlock()
 	return l.OffsetForTimestamp(latest)
+}
+
+// latestTimestamp is the largest timestamp of all segments; -1 when there is
+// none.
+func (l *Log) latestTimestamp() (int64, error) {
+	var buf segment.Buffer
+	for {
+		list := l.segments.Load()
+		latest, err := list.maxTimestamp(&buf)
+		if err == nil {
+			return latest, nil
+		}
+		if again, err2 := l.vanished(list, err); !again {
+			return 0, err2
+		}
+	}
+}
+
+func (l *list) maxTimestamp(buf *segment.Buffer) (int64, error) {
+	latest := int64(-1)
+	for _, s := range l.segs {
+		if err := s.Pin(); err != nil {
+			return 0, err
+		}
+		t, _, err := s.MaxTimestamp(buf)
+		s.Unpin()
+		if err != nil {
+			return 0, err
+		}
+		latest = max(latest, t)
+	}
+	return latest, nil
 }
 
 // search looks for the first record with a timestamp of at least ms in the

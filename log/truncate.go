@@ -49,7 +49,7 @@ import (
 // are as they were when the log had that end, and unless a wrapper owns them
 // there is a new leader epoch.
 //
-// The truncation is durable when it returns nil.
+// The caller has HoldDeletions. The truncation is durable when it returns nil.
 func (l *Log) TruncateTo(offset int64, lowered func() error) error {
 	l.writing.Lock()
 	defer l.unlock()
@@ -412,6 +412,7 @@ func (l *Log) replaceList(segs []*segment.Segment) {
 	active := segs[len(segs)-1]
 	l.segments.Store(newList(segs))
 	l.w.active, l.opened = active, nil
+	l.retain.saved = -1 // the marks were stored since
 	l.w.rolled = time.Now()
 	l.ahead.begin(active.Size())
 	l.forgetTxns()

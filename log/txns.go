@@ -38,7 +38,7 @@ func (l *Log) AbortedTxns(from, upto int64, dst []index.AbortedTxn) ([]index.Abo
 		if err == nil {
 			return out, nil
 		}
-		if errors.Is(err, fs.ErrNotExist) && l.segments.Load() != list {
+		if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrClosed)) && l.segments.Load() != list {
 			continue // retention was quicker
 		}
 		if again, err := l.vanished(list, err); !again {
@@ -190,13 +190,25 @@ func (l *Log) keepTxns(list *list, base int64, x index.Txns) {
 	l.txns.proved[base] = x
 }
 
+// forgetTxnsBelow forgets the segments below start. When it returns nobody writes a
+// file for one of them any more.
+func (l *Log) forgetTxnsBelow(start int64) {
+	l.txns.Lock()
+	defer l.txns.Unlock()
+	for base := range l.txns.proved {
+		if base < start {
+			delete(l.txns.proved, base)
+		}
+	}
+}
+
 // mendTxns writes a transaction index that was wrong. What is in memory serves
 // as well, so failing is no error; and nothing is written to a damaged log.
 func (l *Log) mendTxns(base int64, x index.Txns) {
 	name := l.txnName(base)
 	l.env.logger.Warn("transaction index rebuilt from the log", "path", l.env.fsys.Path(name))
-	if l.Damage() != nil {
-		return
+	if l.Damage() != nil || base < l.segments.Load().bases[0] {
+		return // or the segment was deleted meanwhile, and the file would stay
 	}
 	var err error
 	if x.Len() == 0 {

@@ -35,7 +35,7 @@ func Prepare(fsys vfs.FS, maps *Maps, dir string, c Config, ahead int64) (*Prepa
 	}
 	s := Open(fsys, maps, dir, 0, 0, c)
 	p := &Prepared{fsys: fsys, maps: maps, dir: dir, cfg: c, w: s.newWriter(f, 0)}
-	end := min(ahead, p.w.limit)
+	end := min(p.w.clip(ahead), p.w.limit)
 	if err = p.w.grow(end); err == nil {
 		s.mapWriter(p.w)
 	}

@@ -27,6 +27,7 @@ func (w *writer) grow(end int64) error {
 		return ErrFull
 	}
 	want := min(max(have+w.step, end), w.limit)
+	want = max(have+w.clip(want-have), end)
 	err := w.file.Allocate(have, want-have)
 	if errors.Is(err, vfs.ErrNoSpace) && want > end {
 		want = end
@@ -38,6 +39,14 @@ func (w *writer) grow(end int64) error {
 	w.step = min(2*w.step, lastStep)
 	w.allocated.Store(want)
 	return nil
+}
+
+// clip is how much of n bytes may be allocated that are not needed yet.
+func (w *writer) clip(n int64) int64 {
+	if c, ok := w.file.(vfs.Clipper); ok {
+		return c.Clip(n)
+	}
+	return n
 }
 
 func (w *writer) setAllocated(n int64) {
@@ -61,7 +70,7 @@ func (s *Segment) Prepare(ahead int64) bool {
 		return true
 	}
 	pos := s.size.Load()
-	end := min(pos+ahead, w.limit)
+	end := min(pos+w.clip(ahead), w.limit)
 	if end > w.allocated.Load() && w.grow(end) != nil {
 		return true
 	}

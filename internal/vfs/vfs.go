@@ -160,6 +160,13 @@ type File interface {
 	Close() error
 }
 
+// Clipper is a File of a tree whose space is bounded by more than the disk. Clip
+// is how many of n bytes, which are not all needed yet, may sensibly be allocated
+// now.
+type Clipper interface {
+	Clip(n int64) int64
+}
+
 // Map is a file's memory.
 type Map interface {
 	// Bytes is the mapped memory, len and cap as mapped, 8-byte aligned at
