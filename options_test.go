@@ -192,13 +192,14 @@ func requireOption(t *testing.T, o optionCase, later bool) {
 
 // optionTests names the test of each field of Options.
 var optionTests = map[string]string{
-	"FileMode": "TestFilesOfAStore",
-	"LockWait": "TestLockWait",
-	"Topic":    "TestOptionsTopic",
-	"Writer":   "TestWriterAndMaps",
-	"MaxMaps":  "TestWriterAndMaps",
-	"Logger":   "TestLoggerOption",
-	"Observer": "TestObserver",
+	"FileMode":  "TestFilesOfAStore",
+	"LockWait":  "TestLockWait",
+	"Topic":     "TestOptionsTopic",
+	"Writer":    "TestWriterAndMaps",
+	"MaxMaps":   "TestWriterAndMaps",
+	"Logger":    "TestLoggerOption",
+	"Observer":  "TestObserver",
+	"DiskLimit": "TestDiskLimit",
 }
 
 func TestEachOptionHasATest(t *testing.T) {

@@ -190,7 +190,7 @@ func TestExternal(t *testing.T) {
 	fill(t, p, 20)
 	require.EqualValues(t, 0, p.HighWatermark())
 	require.EqualValues(t, 20, p.LogEndOffset())
-	require.EqualValues(t, -1, p.LeaderEpoch())
+	require.EqualValues(t, 0, p.LeaderEpoch())
 	require.Empty(t, offsetsOf(t, p, ReaderOptions{UntilEnd: true}))
 	require.NoError(t, p.SetHighWatermark(15))
 	require.Equal(t, count(0, 15), offsetsOf(t, p, ReaderOptions{UntilEnd: true}))
