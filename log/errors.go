@@ -21,9 +21,15 @@ var (
 	ErrInvalidTimestamp = errors.New("leat: invalid timestamp")
 	ErrInvalidRecord    = errors.New("leat: invalid record")
 	ErrFailed           = errors.New("leat: partition failed; reopen it")
+	ErrReadOnly         = errors.New("leat: store is read-only")
 
 	// ErrWait is a cursor's answer when there is nothing to read yet.
 	ErrWait = errors.New("leat: nothing to read yet")
+
+	// ErrRestarted is a cursor's answer when the log is followed, and its writer
+	// may have taken back what was read, at the cursor or elsewhere: see
+	// Cursor.Restart.
+	ErrRestarted = errors.New("leat: the log was read anew")
 )
 
 // OffsetError is ErrOffsetOutOfRange with the range there was.

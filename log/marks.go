@@ -14,7 +14,8 @@ import (
 //	     2   published end: what readers in other processes may look at
 //	     3   durable end: stored after a sync, so never too high
 //	     4   high watermark
-//	     5   generation: changes when published data may have been taken back
+//	     5   generation: changes when published data may have been taken back;
+//	         0: the words say nothing yet
 //	     6,7 zero
 //
 // Words are little endian on disk. A nil *Marks keeps nothing.
@@ -67,6 +68,40 @@ func (m *Marks) Watermark() int64 { return m.load(markWatermark) }
 
 // Generation changes when published data may have been taken back.
 func (m *Marks) Generation() int64 { return m.load(markGeneration) }
+
+// TakeBack lowers the ends to end, where they are above it, and then raises the
+// generation, so that a reader in another process who still sees the old
+// generation has looked at bytes that were there, and one who sees the new one
+// does not look beyond end. Whoever changes or removes published bytes calls it
+// first, and Sync, before the files are touched.
+func (m *Marks) TakeBack(end int64) {
+	if m == nil {
+		return
+	}
+	for _, i := range []int{markWatermark, markPublished, markDurable} {
+		if m.load(i) > end {
+			m.store(i, end)
+		}
+	}
+	m.store(markGeneration, m.Generation()+1)
+}
+
+// Words are a line of leat.state at one moment.
+type Words struct {
+	Start, Published, Durable, Watermark, Generation int64
+}
+
+// Words reads the line; ok is false when it is changing under the reader's eyes.
+func (m *Marks) Words() (w Words, ok bool) {
+	for range 3 {
+		// The generation first and last: see TakeBack.
+		w = Words{Generation: m.Generation(), Start: m.Start(), Published: m.Published(), Durable: m.Durable(), Watermark: m.Watermark()}
+		if m.Generation() == w.Generation {
+			return w, true
+		}
+	}
+	return w, false
+}
 
 var bigEndian = func() bool {
 	x := uint16(1)

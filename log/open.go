@@ -367,8 +367,8 @@ func (o *opening) finish() error {
 	l.marks.store(markPublished, end)
 	l.marks.store(markDurable, l.durable.Load())
 	l.marks.store(markWatermark, l.HighWatermark())
-	if !o.r.Clean && l.marks != nil {
-		l.marks.store(markGeneration, l.marks.Generation()+1)
+	if l.marks != nil && (!o.r.Clean || l.marks.Generation() == 0) {
+		l.marks.store(markGeneration, l.marks.Generation()+1) // last: from now on the words count
 	}
 	return nil
 }

@@ -276,6 +276,9 @@ func (o *opening) stopAt(done *[]scanned, i int, pos, offset int64, reason error
 	if err := o.beginEpoch(last.seg, pos, offset, o.segs[i:]); err != nil {
 		return false, err
 	}
+	if err := o.takeBack(offset); err != nil {
+		return false, err
+	}
 	for j := len(o.segs) - 1; j >= i; j-- {
 		cut, err := o.setAside(o.segs[j])
 		if err != nil {
@@ -323,6 +326,17 @@ func (o *opening) beginEpoch(last *segment.Segment, pos, offset int64, later []*
 		return spaceError(l.writeEpochs())
 	}
 	return nil
+}
+
+// takeBack tells readers in other processes that what was published ends at an
+// offset, before anything behind it is touched.
+func (o *opening) takeBack(offset int64) error {
+	m := o.st.Marks
+	if !o.st.MarksValid || m == nil || m.Published() <= offset {
+		return nil
+	}
+	m.TakeBack(offset)
+	return m.Sync()
 }
 
 // hasData tells whether a log file has other bytes than zeros from pos on.
@@ -404,6 +418,9 @@ func (o *opening) settle(done []scanned) error {
 	end := l.end.Load()
 	if o.st.MarksValid && o.st.Marks != nil && o.st.Marks.Published() > end {
 		o.r.Shortened = true
+		if err := o.takeBack(end); err != nil {
+			return err
+		}
 	}
 	last := done[len(done)-1]
 	o.dropSums(last.seg.Base())

@@ -142,6 +142,9 @@ func (s *Segment) rebuild(wrong *indexes, buf *Buffer) (*indexes, error) {
 }
 
 func (s *Segment) mayWrite() bool {
+	if s.cfg.ReadOnly {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.mu.closed

@@ -26,12 +26,13 @@ type scanInput struct {
 
 	tried int64 // bytes of what looked like batches behind damage
 
-	buf []byte // without a map: bytes from at on
-	at  int64
+	buf    []byte // without a map: bytes from at on
+	at     int64
+	window int64 // how many to read at once; grows up to scanWindow
 }
 
 func (s *Segment) openScan(f vfs.File, size int64) *scanInput {
-	in := &scanInput{f: f, size: size, maps: s.maps}
+	in := &scanInput{f: f, size: size, maps: s.maps, window: scanWindow}
 	if size == 0 || !s.maps.reserve() {
 		return in
 	}
@@ -66,7 +67,8 @@ func (in *scanInput) bytes(pos int64, n int) ([]byte, error) {
 	if i := pos - in.at; i >= 0 && i+int64(n) <= int64(len(in.buf)) {
 		return in.buf[i : i+int64(n)], nil
 	}
-	want := max(int64(n), min(scanWindow, in.size-pos))
+	want := max(int64(n), min(in.window, in.size-pos))
+	in.window = min(2*in.window, scanWindow)
 	if int64(cap(in.buf)) < want {
 		in.buf = make([]byte, want)
 	}
