@@ -101,6 +101,9 @@ func (p *Partition) appendSlow(ctx context.Context, o AppendOptions, records []l
 	if err != nil {
 		return -1, err
 	}
+	if p.topic.store.follow != nil {
+		return -1, ErrReadOnly
+	}
 	if len(records) == 0 {
 		if err := p.topic.usable(); err != nil {
 			return -1, err
@@ -123,6 +126,9 @@ func (p *Partition) appendSlow(ctx context.Context, o AppendOptions, records []l
 // Sync waits until everything that was appended before it is on stable storage,
 // whatever durability was asked for.
 func (p *Partition) Sync(ctx context.Context) error {
+	if p.topic.store.follow != nil {
+		return ErrReadOnly
+	}
 	l, err := p.use()
 	if err != nil {
 		return err
@@ -177,6 +183,9 @@ func (p *Partition) OffsetForMaxTimestamp() (int64, time.Time, error) {
 // touched. Open readers go on where they were, or get an *OffsetError if that is
 // no longer there. A partition that has not failed is left as it is.
 func (p *Partition) Reopen(ctx context.Context) error {
+	if p.topic.store.follow != nil {
+		return ErrReadOnly
+	}
 	if err := p.topic.store.enter(); err != nil {
 		return err
 	}
@@ -206,6 +215,7 @@ func (p *Partition) Reopen(ctx context.Context) error {
 // use is the partition's log, opened if it is not.
 func (p *Partition) use() (*log.Log, error) {
 	if l := p.log.Load(); l != nil {
+		l.Poll() // if it is another process's
 		return l, nil
 	}
 	if err := p.topic.store.enter(); err != nil {
@@ -228,6 +238,9 @@ func (p *Partition) use() (*log.Log, error) {
 func (p *Partition) openLocked(again bool) (*log.Log, error) {
 	s, t := p.topic.store, p.topic
 	folder := p.String()
+	if s.follow != nil {
+		return s.follow.open(p, folder)
+	}
 	if _, err := s.fsys.Stat(folder); errors.Is(err, fs.ErrNotExist) {
 		return nil, &CorruptError{Path: s.fsys.Path(folder), Offset: -1, Err: errors.New("the folder of the partition is gone")}
 	} else if err != nil {

@@ -82,6 +82,8 @@ type Log struct {
 	denseFrom atomic.Int64
 	txns      txns
 	folder    folder
+
+	follow *follower // of a log that another process writes, else nil
 }
 
 const noOffset = math.MaxInt64
@@ -150,6 +152,7 @@ func (l *Log) LastStableOffset() int64 { return min(l.HighWatermark(), l.unstabl
 
 // Visible is the end of what a reader of the given isolation may see.
 func (l *Log) Visible(committed bool) int64 {
+	l.Poll()
 	if committed {
 		return l.LastStableOffset()
 	}

@@ -91,16 +91,10 @@ type Words struct {
 	Start, Published, Durable, Watermark, Generation int64
 }
 
-// Words reads the line; ok is false when it is changing under the reader's eyes.
-func (m *Marks) Words() (w Words, ok bool) {
-	for range 3 {
-		// The generation first and last: see TakeBack.
-		w = Words{Generation: m.Generation(), Start: m.Start(), Published: m.Published(), Durable: m.Durable(), Watermark: m.Watermark()}
-		if m.Generation() == w.Generation {
-			return w, true
-		}
-	}
-	return w, false
+// WordsOf is what the words of a line say, in this machine's byte order.
+func WordsOf(w *[8]uint64) Words {
+	return Words{Start: int64(w[markStart]), Published: int64(w[markPublished]), Durable: int64(w[markDurable]),
+		Watermark: int64(w[markWatermark]), Generation: int64(w[markGeneration])}
 }
 
 var bigEndian = func() bool {

@@ -21,11 +21,18 @@ type Cursor struct {
 	at     int64            // of the last batch given
 	inside bool             // offset may lie inside the batch at pos
 	buf    segment.Buffer
+
+	run     int64 // of the follower, when the log is followed
+	guarded bool  // Next is called by guard
 }
 
 // NewCursor returns a cursor at offset. Whether that can be read is found out
 // by Next.
-func (l *Log) NewCursor(offset int64) *Cursor { return &Cursor{l: l, offset: offset} }
+func (l *Log) NewCursor(offset int64) *Cursor {
+	c := &Cursor{l: l, offset: offset}
+	c.Restart()
+	return c
+}
 
 // Offset is the offset that Next reads next: after a batch, the one behind it.
 func (c *Cursor) Offset() int64 { return c.offset }
@@ -72,6 +79,9 @@ func (c *Cursor) Position() (path string, pos int64) {
 // stays, and SeekTo leads around it.
 func (c *Cursor) Next(limit int64) (b codec.Batch, err error) {
 	l := c.l
+	if l.follow != nil && !c.guarded {
+		return c.guard(limit)
+	}
 	if l.closed.Load() {
 		return nil, ErrClosed
 	}

@@ -335,6 +335,15 @@ func (o *opening) takeBack(offset int64) error {
 	if !o.st.MarksValid || m == nil || m.Published() <= offset {
 		return nil
 	}
+	// The epoch goes first: afterwards nothing tells that there was more.
+	o.r.Shortened = true
+	if !o.newEpoch {
+		if o.assignEpoch(offset); o.newEpoch {
+			if err := o.l.writeEpochs(); err != nil {
+				return spaceError(err)
+			}
+		}
+	}
 	m.TakeBack(offset)
 	return m.Sync()
 }
@@ -417,7 +426,6 @@ func (o *opening) settle(done []scanned) error {
 	l := o.l
 	end := l.end.Load()
 	if o.st.MarksValid && o.st.Marks != nil && o.st.Marks.Published() > end {
-		o.r.Shortened = true
 		if err := o.takeBack(end); err != nil {
 			return err
 		}

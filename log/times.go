@@ -24,6 +24,9 @@ func (l *Log) OffsetForMaxTimestamp() (offset, timestamp int64, found bool, err 
 	list := l.segments.Load()
 	latest := int64(-1)
 	for _, s := range list.segs {
+		if s.Size() == 0 {
+			continue // of a log that is followed, it may not be there yet
+		}
 		if err := s.Pin(); err != nil {
 			return 0, 0, false, err
 		}
@@ -55,15 +58,23 @@ func (l *Log) search(first func(*list, *segment.Buffer) (int, error), ms int64) 
 		return 0, 0, false, ErrClosed
 	}
 	var buf segment.Buffer
-	for {
+	for try := 0; ; try++ {
+		run := l.followRun()
 		list := l.segments.Load()
 		start, end := l.start.Load(), l.end.Load()
 		i, err := first(list, &buf)
 		for ; err == nil && i < len(list.segs); i++ {
+			if list.segs[i].Size() == 0 {
+				continue
+			}
 			offset, timestamp, found, err = l.searchSegment(list.segs[i], ms, start, end, &buf)
 			if found || err != nil {
 				break
 			}
+		}
+		if l.follow.again(run, err, try) {
+			buf = segment.Buffer{}
+			continue
 		}
 		if err != nil {
 			if again, err2 := l.vanished(list, err); !again {

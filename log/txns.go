@@ -33,8 +33,12 @@ func (l *Log) AbortedTxns(from, upto int64, dst []index.AbortedTxn) ([]index.Abo
 		if l.closed.Load() {
 			return dst, ErrClosed
 		}
+		run := l.followRun()
 		list := l.segments.Load()
 		out, err := l.collectTxns(list, from, upto, dst)
+		if l.follow != nil && !l.follow.intact(run) {
+			return dst, ErrRestarted
+		}
 		if err == nil {
 			return out, nil
 		}
@@ -66,7 +70,7 @@ func (l *Log) collectTxns(list *list, from, upto int64, dst []index.AbortedTxn) 
 // upto.
 func (l *Log) txnsOf(list *list, i int, upto int64) (x index.Txns, none bool, err error) {
 	s := list.segs[i]
-	if s.Active() {
+	if s.Active() || s.Followed() {
 		x, err := s.Txns()
 		return x, false, err
 	}
@@ -147,7 +151,7 @@ func (l *Log) keepTxns(list *list, base int64, x index.Txns) {
 func (l *Log) mendTxns(base int64, x index.Txns) {
 	name := l.txnName(base)
 	l.env.logger.Warn("transaction index rebuilt from the log", "path", l.env.fsys.Path(name))
-	if l.damage != nil {
+	if l.damage != nil || l.follow != nil {
 		return
 	}
 	var err error

@@ -31,6 +31,9 @@ func NewWaiter() *Waiter { return &Waiter{ch: make(chan struct{}, 1)} }
 // the given isolation. It returns ErrClosed when the log is closed, the failure
 // when it has failed, and ctx's error.
 func (l *Log) Wait(ctx context.Context, w *Waiter, offset int64, committed bool) error {
+	if l.follow != nil {
+		return l.follow.wait(ctx, w, offset, committed)
+	}
 	for {
 		if l.Visible(committed) > offset {
 			return nil
