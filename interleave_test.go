@@ -339,16 +339,17 @@ func (x *interleaved) lose(topic string, r *rand.Rand) (from int64) {
 			if err != nil {
 				break
 			}
-			if b.BaseOffset() >= last {
+			if b.BaseOffset() >= max(last, l.DurableEnd()) { // else it would be damage
 				_, pos := rd.cur.Position()
 				places = append(places, place{pos, b.BaseOffset()})
 			}
 		}
 		require.NoError(x.t, rd.Close())
+		require.NotEmpty(x.t, places)
 		at := places[r.IntN(len(places))]
 		f, err := x.m.Open(folderName(topic, 0)+"/"+segment.FileName(last, segment.LogSuffix), vfs.ReadWrite)
 		require.NoError(x.t, err)
-		require.NoError(x.t, f.Zero(at.pos, 1+r.Int64N(200)))
+		require.NoError(x.t, f.Zero(at.pos, 20+r.Int64N(200)))
 		require.NoError(x.t, f.Close())
 		from = at.offset
 		x.mu.Lock()
@@ -367,7 +368,7 @@ func TestInterleavedLoss(t *testing.T) {
 			x := newInterleaved(t, true)
 			x.open()
 			x.follow()
-			x.create("orders", TopicConfig{SegmentBytes: 4096, Durability: Written, FlushInterval: Unlimited})
+			x.create("orders", TopicConfig{SegmentBytes: 16 << 10, Durability: Written, FlushInterval: Unlimited})
 			for round := range 4 {
 				for i := range 10 + r.IntN(30) {
 					x.append("orders", fmt.Sprintf("%d: %d", round, i), 1+r.IntN(5))
