@@ -113,7 +113,7 @@ func (f *following) open(p *Partition, folder string) (*log.Log, error) {
 	}
 	_, start, _ := s.found.of(log.TopicPartition{Topic: t.name, Partition: p.id})
 	l, err := log.OpenFollower(s.env, folder, t.logConfig(p.id), log.FollowState{
-		Told: f.state.teller(lineKey(t.id, p.id)), Tick: func() { f.look(false) },
+		Told: f.state.teller(lineKey(t.id, p.id)), Tick: f.look,
 		StartOffset: start, Sound: !t.adopted,
 	})
 	if errors.Is(err, fs.ErrNotExist) {

@@ -37,9 +37,9 @@ type Told struct {
 type follower struct {
 	l    *Log
 	told func() Told
-	// tick is called before each poll, without any lock: it looks whether the
-	// partition is still there.
-	tick func()
+	// tick is called before polls, without any lock: it looks whether the
+	// partition is still there, now or when it has not for a while.
+	tick func(now bool)
 	// start is the log start offset of the checkpoint, for a log without words.
 	start int64
 	sound bool // nobody but Leat has written the folder
@@ -88,7 +88,7 @@ const stuckAfter = time.Second
 // FollowState is what is known of a partition that is to be followed.
 type FollowState struct {
 	Told func() Told
-	Tick func() // may be nil
+	Tick func(now bool) // may be nil
 	// StartOffset is from the checkpoint, -1 when it is not known.
 	StartOffset int64
 	Sound       bool // nobody but Leat has written the folder
@@ -113,10 +113,15 @@ func OpenFollower(env *Env, dir string, c Config, st FollowState) (*Log, error) 
 	l.follow = f
 	l.segments.Store(newList([]*segment.Segment{f.empty(0)}))
 	f.turn <- struct{}{}
-	f.now = f.told()
-	err := f.restart()
+	var err error
+	for range followTries {
+		f.now = f.told()
+		if err = f.restart(); err != ErrRestarted {
+			break
+		}
+	}
 	<-f.turn
-	if err != nil {
+	if err != nil && err != ErrRestarted { // which the first poll sees to
 		_ = l.closeSegments() // they were only read
 		return nil, err
 	}
@@ -145,36 +150,48 @@ func (l *Log) Poll() {
 
 func (f *follower) poll() {
 	if f.tick != nil {
-		f.tick()
+		f.tick(false)
 	}
-	f.turn <- struct{}{}
-	was, unstable, run := f.l.external.Load(), f.l.unstable.Load(), f.run.Load()
-	f.pollLocked()
-	moved := f.l.external.Load() != was || f.l.unstable.Load() != unstable || f.run.Load() != run
+	var asked *basis // what the writer said when it was asked whether the log is still there
+	for range followTries {
+		f.turn <- struct{}{}
+		t := f.told()
+		b := t.basis()
+		if !f.missing && b == *f.basis.Load() || f.tick == nil || asked != nil && *asked == b {
+			f.pollTurn(t)
+			return
+		}
+		<-f.turn
+		// What was there may be gone because the topic is: nothing is to be made
+		// of an empty folder before that is known.
+		f.tick(true)
+		asked = &b
+	}
+}
+
+// pollTurn ends the turn.
+func (f *follower) pollTurn(t Told) {
+	l := f.l
+	was, unstable, run := l.external.Load(), l.unstable.Load(), f.run.Load()
+	if !l.closed.Load() {
+		f.note(f.pollLocked(t))
+	}
+	moved := l.external.Load() != was || l.unstable.Load() != unstable || f.run.Load() != run
 	<-f.turn
 	if moved {
-		f.l.tail.notify(f.l)
+		l.tail.notify(l)
 	}
 }
 
 // pollLocked does what a poll does; the caller has the turn.
-func (f *follower) pollLocked() {
-	l := f.l
-	if l.closed.Load() {
-		return
-	}
+func (f *follower) pollLocked(t Told) error {
 	was := f.now
-	f.now = f.told()
-	t := &f.now
-	var err error
-	switch {
-	case f.missing, t.basis() != *f.basis.Load(),
-		t.Known && (t.Published < was.Published || t.Live && t.Start > f.scan.Next):
-		err = f.restart()
-	default:
-		err = f.advance()
+	f.now = t
+	if f.missing || t.basis() != *f.basis.Load() || f.run.Load()&1 == 1 ||
+		t.Known && (t.Published < was.Published || t.Live && t.Start > f.scan.Next) {
+		return f.restart()
 	}
-	f.note(err)
+	return f.advance()
 }
 
 // note keeps an error that a poll met, until it is gone or has lasted.

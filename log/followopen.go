@@ -32,29 +32,22 @@ func (l *Log) listSegments() ([]found, error) {
 	return list, nil
 }
 
-// restarts bounds how often a beginning that the writer overtakes is repeated at
-// once.
-const restarts = 3
-
 // restart begins again. Cursors that are under way find out by the run's number;
 // until it is even again nobody reads.
 func (f *follower) restart() (err error) {
 	if f.run.Load()&1 == 0 {
 		f.run.Add(1)
 	}
-	for range restarts {
-		f.missing = false
-		b := f.now.basis()
-		f.basis.Store(&b)
-		err = f.begin()
-		// A file that is gone was listed before retention took it.
-		now := f.told()
-		if !now.changed(f) && !isMissing(err) {
+	b := f.now.basis()
+	f.basis.Store(&b)
+	f.missing = false
+	// A file that is gone was listed before retention took it.
+	for range followTries {
+		if err = f.begin(); !isMissing(err) {
 			break
 		}
-		f.now = now
 	}
-	if f.now.changed(f) {
+	if err == nil && f.told().changed(f) {
 		err = ErrRestarted
 	}
 	if err != nil {
