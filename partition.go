@@ -213,7 +213,7 @@ func (p *Partition) Reopen(ctx context.Context) error {
 }
 
 // use is the partition's log, opened if it is not.
-func (p *Partition) use() (*log.Log, error) {
+func (p *Partition) use() (_ *log.Log, err error) {
 	if l := p.log.Load(); l != nil {
 		l.Poll() // if it is another process's
 		return l, nil
@@ -222,6 +222,7 @@ func (p *Partition) use() (*log.Log, error) {
 		return nil, err
 	}
 	defer p.topic.store.leave()
+	defer func() { err = p.topic.store.follow.explain(p, err) }()
 	p.opening <- struct{}{}
 	defer func() { <-p.opening }()
 	if l := p.log.Load(); l != nil {

@@ -128,6 +128,19 @@ func (f *following) open(p *Partition, folder string) (*log.Log, error) {
 	return l, nil
 }
 
+// explain makes of the error of an open what it means: files are gone, because
+// the topic is. The caller has not filled p.opening.
+func (f *following) explain(p *Partition, err error) error {
+	if f == nil || err == nil {
+		return err
+	}
+	f.look(true)
+	if p.topic.deleted.Load() {
+		return unknownTopic(p.topic.name)
+	}
+	return err
+}
+
 // close ends a store that was open for reading. Nothing is written.
 func (f *following) close() error {
 	return errors.Join(f.release(), f.s.fsys.Close())
