@@ -94,8 +94,9 @@ type FollowState struct {
 	Sound       bool // nobody but Leat has written the folder
 }
 
-// OpenFollower opens a log that another process may write, for reading. Cursors
-// of it, and nothing else, may return ErrRestarted.
+// OpenFollower opens a log that another process may write, for reading. The env
+// has no maps: what is mapped ends where the file did. Cursors of a follower, and
+// AbortedTxns, may return ErrRestarted.
 func OpenFollower(env *Env, dir string, c Config, st FollowState) (*Log, error) {
 	c.setDefaults()
 	// The high watermark is what the polls say, whatever the topic demands.
