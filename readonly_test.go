@@ -80,6 +80,7 @@ func TestFollow(t *testing.T) {
 func TestFollowWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := vfs.NewMem()
+		m.SetMapped(true)
 		w, err := openFS(m, nil)
 		require.NoError(t, err)
 		p := part(t, w, "orders", TopicConfig{})
@@ -130,6 +131,7 @@ func TestFollowWaits(t *testing.T) {
 // TestFollowTopics: topics come and go, and come again under the same name.
 func TestFollowTopics(t *testing.T) {
 	m := vfs.NewMem()
+	m.SetMapped(true)
 	w := openStore(t, m, nil)
 	r := followStore(t, m)
 	for round := range 5 {
@@ -249,6 +251,48 @@ func TestReadOnlyTouchesNothing(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, r.Close())
 			require.Equal(t, before, m.Hash())
+		})
+	}
+}
+
+// TestFollowNewState: leat.state is made anew between two lives of the writer, or
+// loses its worth because a broker was there: the follower takes to what counts.
+func TestFollowNewState(t *testing.T) {
+	for _, how := range []string{"removed", "broker"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := vfs.NewMem()
+				m.SetMapped(true)
+				w, err := openFS(m, nil)
+				require.NoError(t, err)
+				fill(t, part(t, w, "orders", TopicConfig{}), 5)
+				r, err := openFollower(m, nil)
+				require.NoError(t, err)
+				q := reopened(t, r, "orders")
+				require.Equal(t, count(0, 5), offsetsOf(t, q, ReaderOptions{}))
+				require.NoError(t, w.Close())
+				if how == "removed" {
+					require.NoError(t, m.Remove(stateName))
+				} else {
+					f, err := m.Open(recoveryName, vfs.ReadWrite)
+					require.NoError(t, err)
+					_, err = f.WriteAt([]byte("\n"), 0)
+					require.NoError(t, err)
+					require.NoError(t, f.Close())
+				}
+				time.Sleep(time.Second)
+				require.Equal(t, count(0, 5), offsetsOf(t, q, ReaderOptions{}), "by the files alone")
+				require.False(t, r.follow.state.teller(lineKey(q.topic.id, 0))().Known)
+				w, err = openFS(m, nil)
+				require.NoError(t, err)
+				p := reopened(t, w, "orders")
+				fill(t, p, 5)
+				time.Sleep(time.Second)
+				require.Equal(t, count(0, 10), offsetsOf(t, q, ReaderOptions{}))
+				require.True(t, r.follow.state.teller(lineKey(q.topic.id, 0))().Live)
+				require.NoError(t, r.Close())
+				require.NoError(t, w.Close())
+			})
 		})
 	}
 }
