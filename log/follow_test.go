@@ -255,3 +255,54 @@ func TestFollowRefuses(t *testing.T) {
 	require.NoError(t, l.Close())
 	require.Equal(t, before, g.mem.Hash())
 }
+
+// TestFollowTakenBackWhilePolling: as above, while a poll scans what is new.
+func TestFollowTakenBackWhilePolling(t *testing.T) {
+	g := newFollowRig(t, Config{})
+	g.append(5)
+	l := g.openFollower()
+	g.append(3)
+	done := false
+	g.mem.SetHook(func(op vfs.Op, name string, before bool) error {
+		if op == vfs.OpReadAt && !done && !before {
+			done = true
+			g.st.Marks.TakeBack(6)
+		}
+		return nil
+	})
+	require.LessOrEqual(t, l.Visible(false), int64(6))
+	require.True(t, done)
+	require.Equal(t, int64(6), l.Visible(false))
+}
+
+// TestFollowTrimmed: the writer cuts the room off a segment that it seals, while
+// the follower scans it.
+func TestFollowTrimmed(t *testing.T) {
+	for at := range 40 {
+		g := newFollowRig(t, Config{SegmentBytes: 4096, Durability: Written, FlushInterval: time.Hour})
+		for len(g.log.Segments()) < 3 {
+			g.append(1)
+		}
+		n := 0
+		g.mem.SetHook(func(op vfs.Op, name string, before bool) error {
+			if op != vfs.OpReadAt && op != vfs.OpSize || before {
+				return nil
+			}
+			if n++; n != at+1 {
+				return nil
+			}
+			for _, s := range g.log.Segments()[:2] {
+				f, err := g.fs.Open("t-0/"+segment.FileName(s.BaseOffset, segment.LogSuffix), vfs.ReadWrite)
+				require.NoError(t, err)
+				require.NoError(t, f.Truncate(s.Size))
+				require.NoError(t, f.Close())
+			}
+			return nil
+		})
+		g.openFollower()
+		got, err := g.reads(0)
+		require.NoError(t, err)
+		require.Len(t, got, int(g.log.LogEndOffset()))
+		g.mem.SetHook(nil)
+	}
+}

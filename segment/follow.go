@@ -35,7 +35,7 @@ func (s *Segment) Extend(r *Scan, end int64, each func(r *Scan, pos int64, b cod
 		return err
 	}
 	// Without a map: the file may become shorter at any moment.
-	in := &scanInput{f: f, size: size, maps: s.maps, window: followWindow}
+	in := &scanInput{f: f, size: size, maps: s.maps, window: followWindow, brief: true}
 	if size < r.Valid {
 		r.Stop, r.Err = StopShort, fmt.Errorf("file has %d bytes, and had %d", size, r.Valid)
 		return nil

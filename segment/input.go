@@ -29,6 +29,9 @@ type scanInput struct {
 	buf    []byte // without a map: bytes from at on
 	at     int64
 	window int64 // how many to read at once; grows up to scanWindow
+	// brief: a page of zeros is taken for zeros up to the end. Who comes back soon
+	// does not read all of the room that is left each time.
+	brief bool
 }
 
 func (s *Segment) openScan(f vfs.File, size int64) *scanInput {
@@ -57,6 +60,17 @@ func (in *scanInput) close() {
 		_ = in.m.Unmap()
 		in.maps.unreserve()
 	}
+}
+
+// shorter tells whether the file has become shorter, and takes its size for what
+// it is now: another process seals the segment, and cuts off the zeros.
+func (in *scanInput) shorter() bool {
+	size, err := in.f.Size()
+	if err != nil || size >= in.size || in.m != nil {
+		return false
+	}
+	in.size, in.buf = size, in.buf[:0]
+	return true
 }
 
 // bytes gives n bytes at pos.
@@ -142,6 +156,9 @@ func legacyCRC(b []byte) bool {
 func (in *scanInput) zeros(r *Scan) error {
 	for pos := r.Valid; pos < in.size; {
 		n := int(min(64<<10, in.size-pos))
+		if in.brief {
+			n = min(n, 4096)
+		}
 		b, err := in.bytes(pos, n)
 		if err != nil {
 			return err
@@ -149,7 +166,9 @@ func (in *scanInput) zeros(r *Scan) error {
 		if !allZero(b) {
 			return nil
 		}
-		pos += int64(n)
+		if pos += int64(n); in.brief {
+			break
+		}
 	}
 	r.Stop, r.Err = StopZeros, nil
 	return nil

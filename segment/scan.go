@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 
 	"github.com/leatlog/leat/codec"
@@ -191,6 +192,9 @@ func (in *scanInput) findMagic(pos int64) (int64, error) {
 func (s *Segment) scan(r *Scan, in *scanInput, o ScanOptions) error {
 	for o.End == 0 || r.Next < o.End {
 		b, err := in.next(r)
+		if errors.Is(err, io.EOF) && in.shorter() {
+			continue
+		}
 		if err != nil || b == nil {
 			return err
 		}
