@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -305,4 +306,23 @@ func TestFollowTrimmed(t *testing.T) {
 		require.Len(t, got, int(g.log.LogEndOffset()))
 		g.mem.SetHook(nil)
 	}
+}
+
+// TestFollowDeletedUnderHands: a folder that loses its files from the front is no
+// log that begins later.
+func TestFollowDeletedUnderHands(t *testing.T) {
+	g := newFollowRig(t, Config{SegmentBytes: 512})
+	g.append(60)
+	require.NoError(t, g.fs.Remove("t-0/"+segment.FileName(0, segment.LogSuffix)))
+	env := NewEnv(EnvOptions{FS: vfs.NewReadOnly(g.fs)})
+	defer env.Close()
+	_, err := OpenFollower(env, g.dir, g.cfg, FollowState{Told: g.told, StartOffset: -1, Sound: true})
+	require.ErrorIs(t, err, fs.ErrNotExist)
+
+	// Had retention taken it, the words would say so.
+	g.st.Marks.store(markStart, g.log.Segments()[1].BaseOffset)
+	g.openFollower()
+	got, err := g.reads(g.log.Segments()[1].BaseOffset)
+	require.NoError(t, err)
+	require.NotEmpty(t, got)
 }

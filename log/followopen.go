@@ -41,10 +41,14 @@ func (f *follower) restart() (err error) {
 	b := f.now.basis()
 	f.basis.Store(&b)
 	f.missing = false
-	// A file that is gone was listed before retention took it.
+	// A file that is gone may have been listed, or the start read, before retention
+	// took it.
 	for range followTries {
 		if err = f.begin(); !isMissing(err) {
 			break
+		}
+		if now := f.told(); !now.changed(f) {
+			f.now = now
 		}
 	}
 	if err == nil && f.told().changed(f) {
@@ -75,6 +79,11 @@ func (f *follower) begin() error {
 		start = t.Start
 	}
 	list = f.relevant(list, start)
+	if t.Live && len(list) > 0 && list[0].base > start {
+		// A partition that is being deleted loses its files one by one.
+		return &segment.CorruptError{Path: l.env.fsys.Path(segment.Join(l.dir, segment.FileName(start, segment.LogSuffix))),
+			Offset: start, Err: fmt.Errorf("segment file is missing: %w", fs.ErrNotExist)}
+	}
 	segs := make([]*segment.Segment, 0, len(list)+1)
 	f.rolled = nil
 	for i, file := range list {
