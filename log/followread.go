@@ -76,3 +76,7 @@ func (f *follower) again(run int64, err error, try int) bool {
 	f.poll()
 	return try < followTries || f.run.Load() != run
 }
+
+// Followed reports whether another process writes the log: who waits for more of
+// it has to poll.
+func (l *Log) Followed() bool { return l.follow != nil }
