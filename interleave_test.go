@@ -3,9 +3,11 @@ package leat
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -35,7 +37,7 @@ type interleaved struct {
 }
 
 func newInterleaved(t *testing.T, mapped bool) *interleaved {
-	x := &interleaved{t: t, m: vfs.NewCrashMem(), exact: mapped}
+	x := &interleaved{t: t, m: vfs.NewCrashMem(), exact: mapped && bits.UintSize == 64}
 	x.m.SetMapped(mapped)
 	x.mu.values, x.mu.acked, x.mu.topics = map[string][]string{}, map[string]int64{}, map[string]bool{}
 	x.m.SetHook(func(op vfs.Op, name string, before bool) error {
@@ -258,6 +260,9 @@ func (x *interleaved) final(topic string) {
 	x.quiet(func() {
 		for _, v := range x.views {
 			q := reopened(x.t, v.st, topic)
+			for !x.exact && q.HighWatermark() < int64(len(want)) {
+				<-time.After(10 * time.Millisecond) // until the folder is listed again
+			}
 			require.Equal(x.t, want, valuesOf(x.t, q))
 			v.look("final")
 			require.Equal(x.t, want, v.readers[topic].seen)
@@ -368,6 +373,9 @@ func (x *interleaved) lose(topic string, r *rand.Rand) (from int64) {
 // TestInterleavedLoss: a recovery that takes back what was published is never
 // seen half done, and readers that were there learn of it, however late.
 func TestInterleavedLoss(t *testing.T) {
+	if bits.UintSize < 64 {
+		t.Skip("nothing is mapped: a follower does not know what is durable")
+	}
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
