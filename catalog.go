@@ -28,12 +28,17 @@ const (
 	propPresent = "leat.present" // the partitions that there are, if not all
 )
 
+// metadataTopicOf is __metadata as a topic of a store.
+func metadataTopicOf(s *Store) *Topic {
+	return newTopic(s, metadataTopic, metadataID, TopicConfig{
+		SegmentBytes: metadataSegment, Cleanup: CleanupCompact, TimestampAfter: Unlimited,
+	}.withDefaults(TopicConfig{}))
+}
+
 // openCatalog opens __metadata, makes it when there is none, and makes topics of
 // what it says. folders are the partition folders in the root.
 func (s *Store) openCatalog(folders map[string][]int32) error {
-	t := newTopic(s, metadataTopic, metadataID, TopicConfig{
-		SegmentBytes: metadataSegment, Cleanup: CleanupCompact, TimestampAfter: Unlimited,
-	}.withDefaults(TopicConfig{}))
+	t := metadataTopicOf(s)
 	folder := folderName(metadataTopic, 0)
 	if !slices.Contains(folders[metadataTopic], 0) {
 		// Somebody may have removed it: what is known of the old one must be gone
@@ -93,18 +98,24 @@ func (s *Store) replay() (topics map[string]*topicRecord, adopted bool, err erro
 	topics = map[string]*topicRecord{}
 	c := s.meta.NewCursor(s.meta.LogStartOffset())
 	defer c.Close()
+	err = s.replayTo(c, s.meta.LogEndOffset(), topics, &adopted)
+	return topics, adopted, err
+}
+
+// replayTo goes on with a replay up to an offset.
+func (s *Store) replayTo(c *log.Cursor, end int64, topics map[string]*topicRecord, adopted *bool) error {
 	var (
 		dec codec.Decoder
 		buf []byte
 		r   codec.Record
 	)
 	for {
-		b, err := c.Next(s.meta.LogEndOffset())
+		b, err := c.Next(end)
 		if err == log.ErrWait {
-			return topics, adopted, nil
+			return nil
 		}
 		if err != nil {
-			return nil, false, err
+			return err
 		}
 		damaged := func(offset int64, err error) error {
 			path, pos := c.Position()
@@ -123,10 +134,10 @@ func (s *Store) replay() (topics map[string]*topicRecord, adopted bool, err erro
 				break
 			}
 			offset = r.Offset
-			err = applyMetadata(topics, &adopted, &r)
+			err = applyMetadata(topics, adopted, &r)
 		}
 		if !isEOF(err) {
-			return nil, false, damaged(offset, err)
+			return damaged(offset, err)
 		}
 	}
 }

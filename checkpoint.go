@@ -188,7 +188,7 @@ func (s *Store) touch() {
 func (s *Store) armCheckpoint() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.closed || s.dirty.Swap(true) {
+	if s.follow != nil || s.mu.closed || s.dirty.Swap(true) {
 		return
 	}
 	s.ops.Add(1)

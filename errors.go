@@ -13,7 +13,7 @@ import (
 var (
 	ErrClosed           = log.ErrClosed                                          // use after Close
 	ErrLocked           = errors.New("leat: store is open in another process")   // or a second time in this one
-	ErrReadOnly         = errors.New("leat: store is read-only")                 // a write to a store that is open for reading
+	ErrReadOnly         = log.ErrReadOnly                                        // a write to a store that is open for reading
 	ErrTopicExists      = errors.New("leat: topic exists")                       // TOPIC_ALREADY_EXISTS
 	ErrUnknownTopic     = errors.New("leat: unknown topic")                      // UNKNOWN_TOPIC_OR_PARTITION
 	ErrUnknownPartition = errors.New("leat: unknown partition")                  // UNKNOWN_TOPIC_OR_PARTITION

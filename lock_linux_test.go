@@ -38,6 +38,8 @@ func TestChild(t *testing.T) {
 		if st, err = Open(dir, &Options{LockWait: time.Minute}); err == nil {
 			defer st.Close()
 		}
+	case "read", "mount":
+		err = readChild(dir, what == "mount")
 	case "posix": // as a Java broker locks
 		var f *os.File
 		if f, err = os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600); err == nil {

@@ -108,6 +108,9 @@ func (p *Partition) appendSlow(ctx context.Context, o AppendOptions, records []l
 	if o.Follower {
 		return -1, invalidConfig("AppendOptions.Follower is for AppendBatches")
 	}
+	if p.topic.store.follow != nil {
+		return -1, ErrReadOnly
+	}
 	if err := o.check(l); err != nil {
 		return -1, err
 	}
@@ -133,6 +136,9 @@ func (p *Partition) appendSlow(ctx context.Context, o AppendOptions, records []l
 // Sync waits until everything that was appended before it is on stable storage,
 // whatever durability was asked for.
 func (p *Partition) Sync(ctx context.Context) error {
+	if p.topic.store.follow != nil {
+		return ErrReadOnly
+	}
 	l, err := p.use()
 	if err != nil {
 		return err
@@ -187,6 +193,9 @@ func (p *Partition) OffsetForMaxTimestamp() (int64, time.Time, error) {
 // touched. Open readers go on where they were, or get an *OffsetError if that is
 // no longer there. A partition that has not failed is left as it is.
 func (p *Partition) Reopen(ctx context.Context) (err error) {
+	if p.topic.store.follow != nil {
+		return ErrReadOnly
+	}
 	if err := p.topic.store.enter(); err != nil {
 		return err
 	}
@@ -216,12 +225,14 @@ func (p *Partition) Reopen(ctx context.Context) (err error) {
 // use is the partition's log, opened if it is not.
 func (p *Partition) use() (l *log.Log, err error) {
 	if l := p.log.Load(); l != nil {
+		l.Poll() // if it is another process's
 		return l, nil
 	}
 	if err := p.topic.store.enter(); err != nil {
 		return nil, err
 	}
 	defer p.topic.store.leave()
+	defer func() { err = p.topic.store.follow.explain(p, err) }()
 	p.opening <- struct{}{}
 	defer p.opened(&err)
 	if l := p.log.Load(); l != nil {
@@ -238,6 +249,9 @@ func (p *Partition) use() (l *log.Log, err error) {
 func (p *Partition) openLocked(again bool) (*log.Log, error) {
 	s, t := p.topic.store, p.topic
 	folder := p.String()
+	if s.follow != nil {
+		return s.follow.open(p, folder)
+	}
 	if _, err := s.fsys.Stat(folder); errors.Is(err, fs.ErrNotExist) {
 		return nil, &CorruptError{Path: s.fsys.Path(folder), Offset: -1, Err: errors.New("the folder of the partition is gone")}
 	} else if err != nil {

@@ -145,6 +145,9 @@ func (r *Reader) take(raw codec.Batch) (ok bool, err error) {
 	}
 	if r.committed && raw.IsTransactional() && !raw.IsControl() {
 		aborted, err := r.aborted.contains(r.log, raw)
+		if err == nil && r.cur.Restarted() {
+			err = log.ErrRestarted
+		}
 		if err != nil {
 			return false, err // offset stays: the cursor is set back by the next call
 		}
@@ -202,6 +205,9 @@ func (r *Reader) recover(ctx context.Context, err error) error {
 	if err == log.ErrTruncated {
 		return r.truncated()
 	}
+	if err == log.ErrRestarted {
+		return r.restart(ctx)
+	}
 	if !errors.Is(err, ErrClosed) {
 		return err
 	}
@@ -223,13 +229,35 @@ func (r *Reader) recover(ctx context.Context, err error) error {
 	r.log, r.cur, r.wait = l, l.NewCursor(r.offset), log.NewWaiter()
 	r.limit, r.aborted = l.Visible(r.committed), abortedTxns{}
 	r.gatherFrom(r.offset)
-	// What was read may not have survived: then the epoch that it was written in
-	// ended before, and what is there now under these offsets are other records
-	// (KIP-320).
+	return r.survived()
+}
+
+// survived tells whether what was read is still there. If not, the epoch that it
+// was written in ended before, and what is there now under these offsets are
+// other records (KIP-320).
+func (r *Reader) survived() error {
 	if r.epoch >= 0 {
-		if _, end := l.EndOffsetForEpoch(r.epoch); end >= 0 && end < r.offset {
-			return &OffsetError{Topic: r.p.topic.name, Partition: r.p.id, Offset: r.offset, Start: l.LogStartOffset(), End: end}
+		if _, end := r.log.EndOffsetForEpoch(r.epoch); end >= 0 && end < r.offset {
+			return &OffsetError{Topic: r.p.topic.name, Partition: r.p.id, Offset: r.offset, Start: r.log.LogStartOffset(), End: end}
 		}
+	}
+	return nil
+}
+
+// restart goes on when the writer, in another process, has begun anew.
+func (r *Reader) restart(ctx context.Context) error {
+	if err := r.log.Settle(ctx); err != nil {
+		return r.p.fail(err)
+	}
+	r.batch.Release()
+	r.cur.Restart() // first: if it happens once more, the look is repeated
+	if err := r.survived(); err != nil {
+		r.cur.Expire() // so that it is said again, until SeekTo leads elsewhere
+		return err
+	}
+	r.limit, r.aborted = r.log.Visible(r.committed), abortedTxns{}
+	if r.untilEnd {
+		r.until = min(r.until, r.limit)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 // crash a torn tail can be told from damage. It is lines of eight words, 64 bits
 // each and little endian, the first of which is the header:
 //
-//	line 0   | "LEATSTAT" | version = 1 | checkpoint | next checkpoint | 0 | 0 | 0 | 0 |
+//	line 0   | "LEATSTAT" | version = 1 | checkpoint | next checkpoint | live | 0 | 0 | 0 |
 //	line 1.. | partition | log start | published end | durable end | high watermark | generation | 0 | 0 |
 //
 // 'partition' is a hash of topic id and number, 0 in a line that is free; the
@@ -30,7 +30,9 @@ import (
 // it cannot be (a 32-bit system, a filesystem without real allocation), the words
 // are on the heap and written at each checkpoint and at Close: they are then only
 // as fresh as that, which is safe, because a durable end that is too low only
-// makes less of the log beyond suspicion.
+// makes less of the log beyond suspicion. 'live' is 1 if the lines are exact, and
+// 0 if they are as old as that: a reader in another process goes by the files
+// then.
 type stateFile struct {
 	fsys vfs.FS
 	file vfs.File
@@ -68,6 +70,7 @@ const (
 	wordVersion = 1
 	wordCurrent = 2
 	wordNext    = 3
+	wordLive    = 4
 )
 
 type (
@@ -86,6 +89,9 @@ func openState(fsys vfs.FS, checkpoint uint64) (*stateFile, error) {
 	}
 	if err == nil && !s.believed {
 		err = s.discard(checkpoint)
+	}
+	if err == nil {
+		err = s.setLive()
 	}
 	if err != nil {
 		s.closeFiles()
@@ -177,6 +183,19 @@ func (s *stateFile) discard(checkpoint uint64) error {
 	s.setWord(0, wordVersion, stateVersion)
 	s.setWord(0, wordCurrent, checkpoint)
 	s.setWord(0, wordNext, checkpoint)
+	return s.sync()
+}
+
+// setLive says, before anything is appended, whether the lines are kept exact.
+func (s *stateFile) setLive() error {
+	live := uint64(0)
+	if s.m != nil {
+		live = 1
+	}
+	if s.word(0, wordLive) == live {
+		return nil
+	}
+	s.setWord(0, wordLive, live)
 	return s.sync()
 }
 

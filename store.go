@@ -34,6 +34,9 @@ type Store struct {
 	meta  *log.Log
 	admin chan struct{}
 	found checkpoints // admin
+	// follow is what a store that was opened for reading has in place of lock,
+	// state and meta; nil otherwise.
+	follow *following
 	// doomed are the topics whose deletion is decided and not finished; admin.
 	doomed map[string]*Topic
 
@@ -81,6 +84,9 @@ func (s *Store) leave() { s.ops.Done() }
 
 // administer is enter for what only one at a time may do.
 func (s *Store) administer(ctx context.Context) error {
+	if s.follow != nil {
+		return ErrReadOnly
+	}
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -110,6 +116,7 @@ func (s *Store) isClosed() bool {
 
 // Topic is the topic of that name, or ErrUnknownTopic.
 func (s *Store) Topic(name string) (*Topic, error) {
+	s.follow.look(true)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.mu.closed {
@@ -133,6 +140,7 @@ func (s *Store) Topics() iter.Seq[*Topic] {
 }
 
 func (s *Store) topics() []*Topic {
+	s.follow.look(true)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.mu.closed {
@@ -179,6 +187,9 @@ func (s *Store) openLogs() map[log.TopicPartition]*log.Log {
 func (s *Store) Close() error {
 	if !s.end() {
 		return nil
+	}
+	if s.follow != nil {
+		return s.follow.close()
 	}
 	for _, t := range s.doomed {
 		for _, p := range t.handles() {

@@ -21,6 +21,7 @@ var (
 	ErrInvalidTimestamp = errors.New("leat: invalid timestamp")
 	ErrInvalidRecord    = errors.New("leat: invalid record")
 	ErrFailed           = errors.New("leat: partition failed; reopen it")
+	ErrReadOnly         = errors.New("leat: store is read-only")
 
 	// What keeps a producer or a leader from appending. In brackets Kafka's names.
 	ErrOutOfOrderSequence = errors.New("leat: sequence out of order")       // [OUT_OF_ORDER_SEQUENCE_NUMBER]
@@ -30,6 +31,11 @@ var (
 
 	// ErrWait is a cursor's answer when there is nothing to read yet.
 	ErrWait = errors.New("leat: nothing to read yet")
+
+	// ErrRestarted is a cursor's answer when the log is followed, and its writer
+	// may have taken back what was read, at the cursor or elsewhere: see
+	// Cursor.Restart.
+	ErrRestarted = errors.New("leat: the log was read anew")
 )
 
 // OffsetError is ErrOffsetOutOfRange with the range there was.

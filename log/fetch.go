@@ -63,6 +63,9 @@ type Fetched struct {
 // or beyond its end; a *CorruptError when the run would begin with damage; and
 // when nothing is left to read, what keeps the log from growing.
 func (l *Log) Fetch(o FetchOptions, f *Fetched) error {
+	if l.follow != nil {
+		return l.fetchFollowed(&o, f)
+	}
 	for {
 		generation := l.generation.Load()
 		err := l.fetchOnce(&o, f)
@@ -71,8 +74,7 @@ func (l *Log) Fetch(o FetchOptions, f *Fetched) error {
 		}
 		// The log was truncated between one look and the next: what was found may be
 		// neither of the one log nor of the other.
-		f.Release()
-		f.Aborted, f.pos, f.size = nil, 0, 0
+		f.reset()
 	}
 }
 
@@ -93,7 +95,16 @@ func (l *Log) fetchOnce(o *FetchOptions, f *Fetched) error {
 			return nil
 		}
 	}
+	if l.follow != nil {
+		return l.follow.trouble()
+	}
 	return l.refusing()
+}
+
+// reset makes f what it was before a fetch.
+func (f *Fetched) reset() {
+	f.Release()
+	f.Aborted, f.pos, f.size = nil, 0, 0
 }
 
 // look notes the log's offsets, in an order that cannot be.
@@ -109,7 +120,7 @@ func (f *Fetched) look(l *Log) {
 
 func (l *Log) fetchLimit(o *FetchOptions, f *Fetched) int64 {
 	switch {
-	case o.Follower:
+	case o.Follower && l.follow == nil:
 		return l.end.Load()
 	case o.Committed:
 		return f.LastStableOffset
@@ -265,7 +276,7 @@ func (f *Fetched) Bytes() []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.mu.seg == nil {
-		return nil
+		return f.mu.buf // of a log that another process writes
 	}
 	if data := f.mu.seg.Data(); data != nil {
 		return data[f.pos : f.pos+f.size : f.pos+f.size]
@@ -297,6 +308,10 @@ func (f *Fetched) Mapped() bool {
 // WriteTo writes the batches to w: to a socket with sendfile where the system
 // has it. It may be called again, and returns ErrClosed after Release.
 func (f *Fetched) WriteTo(w io.Writer) (int64, error) {
+	if b := f.copied(); b != nil {
+		n, err := w.Write(b)
+		return int64(n), err
+	}
 	seg, err := f.hold()
 	if seg == nil {
 		return 0, err
@@ -311,8 +326,8 @@ func (f *Fetched) Release() {
 	defer f.mu.Unlock()
 	if f.mu.seg != nil {
 		f.mu.seg.Unpin()
-		f.mu.seg, f.mu.buf = nil, nil
 	}
+	f.mu.seg, f.mu.buf = nil, nil
 }
 
 // available counts the bytes of the whole batches from offset on that end at or

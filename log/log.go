@@ -100,6 +100,7 @@ type Log struct {
 	txns      txns
 	folder    folder
 	retain    retaining
+	follow    *follower // of a log that another process writes, else nil
 }
 
 // scratch is what a writer needs for the moment of an append.
@@ -191,6 +192,7 @@ func (l *Log) LastStableOffset() int64 { return min(l.HighWatermark(), l.unstabl
 
 // Visible is the end of what a reader of the given isolation may see.
 func (l *Log) Visible(committed bool) int64 {
+	l.Poll()
 	if committed {
 		return l.LastStableOffset()
 	}

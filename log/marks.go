@@ -14,7 +14,8 @@ import (
 //	     2   published end: what readers in other processes may look at
 //	     3   durable end: stored after a sync, so never too high
 //	     4   high watermark
-//	     5   generation: changes when published data may have been taken back
+//	     5   generation: changes when published data may have been taken back;
+//	         0: the words say nothing yet
 //	     6,7 zero
 //
 // Words are little endian on disk. A nil *Marks keeps nothing.
@@ -67,6 +68,34 @@ func (m *Marks) Watermark() int64 { return m.load(markWatermark) }
 
 // Generation changes when published data may have been taken back.
 func (m *Marks) Generation() int64 { return m.load(markGeneration) }
+
+// TakeBack lowers the ends to end, where they are above it, and then raises the
+// generation, so that a reader in another process who still sees the old
+// generation has looked at bytes that were there, and one who sees the new one
+// does not look beyond end. Whoever changes or removes published bytes calls it
+// first, and Sync, before the files are touched.
+func (m *Marks) TakeBack(end int64) {
+	if m == nil {
+		return
+	}
+	for _, i := range []int{markWatermark, markPublished, markDurable} {
+		if m.load(i) > end {
+			m.store(i, end)
+		}
+	}
+	m.store(markGeneration, m.Generation()+1)
+}
+
+// Words are a line of leat.state at one moment.
+type Words struct {
+	Start, Published, Durable, Watermark, Generation int64
+}
+
+// WordsOf is what the words of a line say, in this machine's byte order.
+func WordsOf(w *[8]uint64) Words {
+	return Words{Start: int64(w[markStart]), Published: int64(w[markPublished]), Durable: int64(w[markDurable]),
+		Watermark: int64(w[markWatermark]), Generation: int64(w[markGeneration])}
+}
 
 var bigEndian = func() bool {
 	x := uint16(1)

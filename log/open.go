@@ -429,8 +429,8 @@ func (o *opening) finish() error {
 	l.marks.store(markPublished, end)
 	l.marks.store(markDurable, l.durable.Load())
 	l.marks.store(markWatermark, l.HighWatermark())
-	if !o.r.Clean {
-		l.nextGeneration(end)
+	if !o.r.Clean || l.marks != nil && l.marks.Generation() == 0 {
+		l.nextGeneration(end) // last: from now on the words count
 	}
 	return nil
 }

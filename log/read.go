@@ -23,12 +23,16 @@ type Cursor struct {
 	buf    segment.Buffer
 
 	generation int64 // of the log, as far as its user knows
+	run        int64 // of the follower, when the log is followed
+	guarded    bool  // Next is called by guard
 }
 
 // NewCursor returns a cursor at offset. Whether that can be read is found out
 // by Next.
 func (l *Log) NewCursor(offset int64) *Cursor {
-	return &Cursor{l: l, offset: offset, generation: l.generation.Load()}
+	c := &Cursor{l: l, offset: offset, generation: l.generation.Load()}
+	c.Restart()
+	return c
 }
 
 // Offset is the offset that Next reads next: after a batch, the one behind it.
@@ -76,6 +80,9 @@ func (c *Cursor) Position() (path string, pos int64) {
 // stays, and SeekTo leads around it; ErrTruncated, see there.
 func (c *Cursor) Next(limit int64) (b codec.Batch, err error) {
 	l := c.l
+	if l.follow != nil && !c.guarded {
+		return c.guard(limit)
+	}
 	if l.closed.Load() {
 		return nil, ErrClosed
 	}

@@ -277,6 +277,9 @@ func (o *opening) stopAt(done *[]scanned, i int, pos, offset int64, reason error
 	if err := o.beginEpoch(last.seg, pos, offset, o.segs[i:]); err != nil {
 		return false, err
 	}
+	if err := o.takeBack(offset); err != nil {
+		return false, err
+	}
 	for j := len(o.segs) - 1; j >= i; j-- {
 		cut, err := o.setAside(o.segs[j])
 		if err != nil {
@@ -324,6 +327,26 @@ func (o *opening) beginEpoch(last *segment.Segment, pos, offset int64, later []*
 		return spaceError(l.writeEpochs())
 	}
 	return nil
+}
+
+// takeBack tells readers in other processes that what was published ends at an
+// offset, before anything behind it is touched.
+func (o *opening) takeBack(offset int64) error {
+	m := o.st.Marks
+	if !o.st.MarksValid || m == nil || m.Published() <= offset {
+		return nil
+	}
+	// The epoch goes first: afterwards nothing tells that there was more.
+	o.r.Shortened = true
+	if !o.newEpoch {
+		if o.assignEpoch(offset); o.newEpoch {
+			if err := o.l.writeEpochs(); err != nil {
+				return spaceError(err)
+			}
+		}
+	}
+	m.TakeBack(offset)
+	return m.Sync()
 }
 
 // hasData tells whether a log file has other bytes than zeros from pos on.
@@ -406,7 +429,9 @@ func (o *opening) settle(done []scanned) error {
 	l := o.l
 	end := l.end.Load()
 	if o.st.MarksValid && o.st.Marks != nil && o.st.Marks.Published() > end {
-		o.r.Shortened = true
+		if err := o.takeBack(end); err != nil {
+			return err
+		}
 	}
 	last := done[len(done)-1]
 	o.dropSums(last.seg.Base())

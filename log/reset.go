@@ -115,7 +115,11 @@ func (l *Log) restart(to int64, lowered func() error) error {
 		l.marks.store(markPublished, low)
 	})
 	l.nextGeneration(to)
-	seg, err := r.files(lowered)
+	seg := segment.Open(l.env.fsys, l.env.maps, l.dir, to, 0, l.scfg)
+	// Readers in other processes have been told before a file changes.
+	if err = l.marks.Sync(); err == nil {
+		seg, err = r.files(lowered)
+	}
 	l.replaceList([]*segment.Segment{seg})
 	closeReplaced(r.was)
 	if err != nil {

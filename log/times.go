@@ -60,6 +60,9 @@ func (l *Log) latestTimestamp() (int64, error) {
 func (l *list) maxTimestamp(buf *segment.Buffer) (int64, error) {
 	latest := int64(-1)
 	for _, s := range l.segs {
+		if s.Size() == 0 {
+			continue // of a log that is followed, it may not be there yet
+		}
 		if err := s.Pin(); err != nil {
 			return 0, err
 		}
@@ -80,15 +83,23 @@ func (l *Log) search(first func(*list, *segment.Buffer) (int, error), ms int64) 
 		return 0, 0, false, ErrClosed
 	}
 	var buf segment.Buffer
-	for {
+	for try := 0; ; try++ {
+		run := l.followRun()
 		list := l.segments.Load()
 		start, end := l.start.Load(), l.end.Load()
 		i, err := first(list, &buf)
 		for ; err == nil && i < len(list.segs); i++ {
+			if list.segs[i].Size() == 0 {
+				continue
+			}
 			offset, timestamp, found, err = l.searchSegment(list.segs[i], ms, start, end, &buf)
 			if found || err != nil {
 				break
 			}
+		}
+		if l.follow.again(run, err, try) {
+			buf = segment.Buffer{}
+			continue
 		}
 		if err != nil {
 			if again, err2 := l.vanished(list, err); !again {

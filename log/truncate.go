@@ -77,7 +77,10 @@ func (l *Log) TruncateTo(offset int64, lowered func() error) error {
 		return err
 	}
 	t.publish()
-	err = t.files()
+	// Readers in other processes have been told before a file changes.
+	if err = l.marks.Sync(); err == nil {
+		err = t.files()
+	}
 	t.install()
 	if err != nil {
 		return l.fail(err)

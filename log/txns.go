@@ -33,8 +33,12 @@ func (l *Log) AbortedTxns(from, upto int64, dst []index.AbortedTxn) ([]index.Abo
 		if l.closed.Load() {
 			return dst, ErrClosed
 		}
+		run := l.followRun()
 		list := l.segments.Load()
 		out, err := l.collectTxns(list, from, upto, dst)
+		if l.follow != nil && !l.follow.intact(run) {
+			return dst, ErrRestarted
+		}
 		if err == nil {
 			return out, nil
 		}
@@ -104,7 +108,7 @@ func (l *list) learn(run span) {
 // upto.
 func (l *Log) txnsOf(list *list, i int, upto int64) (x index.Txns, none bool, err error) {
 	s := list.segs[i]
-	if s.Active() {
+	if s.Active() || s.Followed() {
 		x, err := s.Txns()
 		return x, false, err
 	}
@@ -207,7 +211,7 @@ func (l *Log) forgetTxnsBelow(start int64) {
 func (l *Log) mendTxns(base int64, x index.Txns) {
 	name := l.txnName(base)
 	l.env.logger.Warn("transaction index rebuilt from the log", "path", l.env.fsys.Path(name))
-	if l.Damage() != nil || base < l.segments.Load().bases[0] {
+	if l.Damage() != nil || l.follow != nil || base < l.segments.Load().bases[0] {
 		return // or the segment was deleted meanwhile, and the file would stay
 	}
 	var err error

@@ -46,6 +46,9 @@ func NewWaiter() *Waiter {
 // so that there is nothing to wait for: a cursor tells. It returns ErrClosed when the log is closed, the failure
 // when it has failed, and ctx's error.
 func (l *Log) Wait(ctx context.Context, w *Waiter, offset int64, committed bool) error {
+	if l.follow != nil {
+		return l.follow.wait(ctx, w, offset, committed)
+	}
 	generation := l.generation.Load()
 	for {
 		if l.Visible(committed) > offset || offset > l.end.Load() || l.generation.Load() != generation {
@@ -83,7 +86,9 @@ func (l *Log) Wait(ctx context.Context, w *Waiter, offset int64, committed bool)
 }
 
 // ended tells whether nothing more will come.
-func (l *Log) ended() bool { return l.closed.Load() || l.refuse.Load() != nil }
+func (l *Log) ended() bool {
+	return l.closed.Load() || l.refuse.Load() != nil && l.follow == nil || l.follow != nil && l.follow.trouble() != nil
+}
 
 // drain takes back a wake-up that came though nobody waits any more. No ticket
 // is listed.
@@ -121,6 +126,8 @@ type WaitOptions struct {
 func (w *Waiter) WaitFor(ctx context.Context, at []Watch, o WaitOptions) error {
 	defer w.leave(at)
 	var late <-chan time.Time
+	poll := newPolling(at)
+	defer poll.stop()
 	for first := true; ; first = false {
 		total, enough := w.look(at, o, first)
 		if enough {
@@ -139,11 +146,46 @@ func (w *Waiter) WaitFor(ctx context.Context, at []Watch, o WaitOptions) error {
 		}
 		select {
 		case <-w.ch:
+		case <-poll.next():
 		case <-late:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// polling is for logs that other processes write, which tell nobody.
+type polling struct {
+	timer *time.Timer // nil: all of them tell
+	pause time.Duration
+}
+
+func newPolling(at []Watch) *polling {
+	p := new(polling)
+	for i := range at {
+		if at[i].Log.Followed() {
+			p.pause = followPause
+			p.timer = time.NewTimer(p.pause)
+			break
+		}
+	}
+	return p
+}
+
+// next fires when it is time to look again.
+func (p *polling) next() <-chan time.Time {
+	if p.timer == nil {
+		return nil
+	}
+	p.timer.Reset(p.pause)
+	p.pause = min(2*p.pause, followPauseMax)
+	return p.timer.C
+}
+
+func (p *polling) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
 	}
 }
 

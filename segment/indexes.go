@@ -184,6 +184,9 @@ func (s *Segment) rebuild(wrong *indexes, buf *Buffer) (*indexes, error) {
 // mayWrite reports whether index files are for readers to mend: those of the
 // active segment are its writer's.
 func (s *Segment) mayWrite() bool {
+	if s.cfg.ReadOnly {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.mu.closed && s.mu.rest == nil && s.mu.writer == nil

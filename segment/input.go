@@ -22,12 +22,16 @@ type scanInput struct {
 
 	tried int64 // bytes of what looked like batches behind damage
 
-	buf []byte // without a map: bytes from at on
-	at  int64
+	buf    []byte // without a map: bytes from at on
+	at     int64
+	window int64 // how many to read at once; grows up to scanWindow
+	// brief: a page of zeros is taken for zeros up to the end. Who comes back soon
+	// does not read all of the room that is left each time.
+	brief bool
 }
 
 func (s *Segment) openScan(f vfs.File, size int64) *scanInput {
-	in := &scanInput{f: f, size: size, maps: s.maps}
+	in := &scanInput{f: f, size: size, maps: s.maps, window: scanWindow}
 	if size == 0 || !s.maps.reserve() {
 		return in
 	}
@@ -51,6 +55,17 @@ func (in *scanInput) close() {
 	}
 }
 
+// shorter tells whether the file has become shorter, and takes its size for what
+// it is now: another process seals the segment, and cuts off the zeros.
+func (in *scanInput) shorter() bool {
+	size, err := in.f.Size()
+	if err != nil || size >= in.size || in.m != nil {
+		return false
+	}
+	in.size, in.buf = size, in.buf[:0]
+	return true
+}
+
 // bytes gives n bytes at pos.
 func (in *scanInput) bytes(pos int64, n int) ([]byte, error) {
 	if in.m != nil {
@@ -59,7 +74,8 @@ func (in *scanInput) bytes(pos int64, n int) ([]byte, error) {
 	if i := pos - in.at; i >= 0 && i+int64(n) <= int64(len(in.buf)) {
 		return in.buf[i : i+int64(n)], nil
 	}
-	want := max(int64(n), min(scanWindow, in.size-pos))
+	want := max(int64(n), min(in.window, in.size-pos))
+	in.window = min(2*in.window, scanWindow)
 	if int64(cap(in.buf)) < want {
 		in.buf = make([]byte, want)
 	}
@@ -134,6 +150,9 @@ func legacyCRC(b []byte) bool {
 func (in *scanInput) zeros(r *Scan) error {
 	for pos := r.Valid; pos < in.size; {
 		n := int(min(64<<10, in.size-pos))
+		if in.brief {
+			n = min(n, 4096)
+		}
 		b, err := in.bytes(pos, n)
 		if err != nil {
 			return err
@@ -141,7 +160,9 @@ func (in *scanInput) zeros(r *Scan) error {
 		if !allZero(b) {
 			return nil
 		}
-		pos += int64(n)
+		if pos += int64(n); in.brief {
+			break
+		}
 	}
 	r.Stop, r.Err = StopZeros, nil
 	return nil

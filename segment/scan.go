@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 
 	"github.com/leatlog/leat/codec"
@@ -77,6 +78,9 @@ type ScanOptions struct {
 	// scan and is returned, but for a *Reject, which makes the batch a corrupt
 	// one.
 	Each func(r *Scan, pos int64, b codec.Batch) error
+	// End stops the scan before the first batch that reaches beyond that offset;
+	// 0: nowhere. Nothing behind it is looked at.
+	End int64
 }
 
 // Reject says that a batch with a good CRC cannot be right all the same.
@@ -192,8 +196,11 @@ func (in *scanInput) findMagic(pos int64) (int64, error) {
 }
 
 func (s *Segment) scan(r *Scan, in *scanInput, o ScanOptions) error {
-	for {
+	for o.End == 0 || r.Next < o.End {
 		b, err := in.next(r)
+		if errors.Is(err, io.EOF) && in.shorter() {
+			continue
+		}
 		if err != nil || b == nil {
 			return err
 		}
@@ -220,6 +227,9 @@ func (s *Segment) scan(r *Scan, in *scanInput, o ScanOptions) error {
 				return nil
 			}
 		}
+		if o.End > 0 && last >= o.End {
+			return nil
+		}
 		if o.Each != nil {
 			err := o.Each(r, r.Valid, b)
 			var reject *Reject
@@ -239,4 +249,5 @@ func (s *Segment) scan(r *Scan, in *scanInput, o ScanOptions) error {
 		r.Valid += int64(len(b))
 		r.Next = last + 1
 	}
+	return nil
 }

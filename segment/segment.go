@@ -18,6 +18,8 @@ type Config struct {
 	// Synced: a sync follows every few batches, so a page fault should make one
 	// page dirty and not a large stretch (see vfs.Map.Random).
 	Synced bool
+	// ReadOnly: somebody else writes the folder. Nothing is, not even an index.
+	ReadOnly bool
 }
 
 // Segment is one base offset of a partition. Its readers pin it: what they
@@ -39,8 +41,8 @@ type Segment struct {
 	// it is asked for on a sealed segment.
 	maxTime atomic.Int64
 
-	// damaged is what a scan around damage found, which serves instead of the
-	// index files.
+	// damaged is what a scan around damage found, or a scan that follows somebody
+	// else's appends, which serves instead of the index files.
 	damaged atomic.Pointer[Scan]
 
 	// building is held by whoever rebuilds a wrong index, so that it happens
