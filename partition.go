@@ -101,15 +101,12 @@ func (p *Partition) AppendWith(ctx context.Context, o AppendOptions, records ...
 }
 
 func (p *Partition) appendSlow(ctx context.Context, o AppendOptions, records []log.Record) (int64, error) {
-	l, err := p.use()
+	l, err := p.change()
 	if err != nil {
 		return -1, err
 	}
 	if o.Follower {
 		return -1, invalidConfig("AppendOptions.Follower is for AppendBatches")
-	}
-	if p.topic.store.follow != nil {
-		return -1, ErrReadOnly
 	}
 	if err := o.check(l); err != nil {
 		return -1, err
@@ -136,10 +133,7 @@ func (p *Partition) appendSlow(ctx context.Context, o AppendOptions, records []l
 // Sync waits until everything that was appended before it is on stable storage,
 // whatever durability was asked for.
 func (p *Partition) Sync(ctx context.Context) error {
-	if p.topic.store.follow != nil {
-		return ErrReadOnly
-	}
-	l, err := p.use()
+	l, err := p.change()
 	if err != nil {
 		return err
 	}
@@ -220,6 +214,14 @@ func (p *Partition) Reopen(ctx context.Context) (err error) {
 	old.Abandon()
 	_, err = p.openLocked(true)
 	return err
+}
+
+// change is use for what writes.
+func (p *Partition) change() (*log.Log, error) {
+	if p.topic.store.follow != nil {
+		return nil, ErrReadOnly
+	}
+	return p.use()
 }
 
 // use is the partition's log, opened if it is not.

@@ -71,7 +71,7 @@ func (r *AppendResult) Wait(ctx context.Context) error {
 // ErrFenced, ErrTxnState, ErrInvalidConfig (of o), and those of Append. Nothing is
 // stored then, and the partition goes on, unless the error is ErrFailed.
 func (p *Partition) AppendBatches(raw []byte, o AppendOptions) (*AppendResult, error) {
-	l, err := p.use()
+	l, err := p.change()
 	if err != nil {
 		return nil, err
 	}

@@ -82,6 +82,9 @@ func (s *Store) retainInBackground() {
 // that happens every five minutes. An error in one partition does not stop it for
 // the others; what could not be deleted is tried again next time.
 func (s *Store) Retain(ctx context.Context) (Deleted, error) {
+	if s.follow != nil {
+		return Deleted{}, ErrReadOnly
+	}
 	if err := s.enter(); err != nil {
 		return Deleted{}, err
 	}
@@ -91,6 +94,9 @@ func (s *Store) Retain(ctx context.Context) (Deleted, error) {
 
 // Retain is Store.Retain for one topic.
 func (t *Topic) Retain(ctx context.Context) (Deleted, error) {
+	if t.store.follow != nil {
+		return Deleted{}, ErrReadOnly
+	}
 	if err := t.store.enter(); err != nil {
 		return Deleted{}, err
 	}
@@ -109,7 +115,7 @@ func (t *Topic) Retain(ctx context.Context) (Deleted, error) {
 // is below gets an *OffsetError; what it was given stays readable.
 func (p *Partition) DeleteRecords(ctx context.Context, before int64) error {
 	s := p.topic.store
-	l, err := p.use()
+	l, err := p.change()
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ import (
 // ErrFailed, ErrNoSpace, ErrUnknownTopic (deleted), ErrClosed, and ctx's: what
 // was copied is removed then.
 func (p *Partition) Export(ctx context.Context, dir string) (err error) {
-	l, err := p.use()
+	l, err := p.change()
 	if err != nil {
 		return err
 	}
@@ -80,6 +80,9 @@ func (p *Partition) Export(ctx context.Context, dir string) (err error) {
 // a crash, there is nothing of it, and it can be tried again. ErrTopicExists: the
 // partition is there, or a folder with data where it would be.
 func (s *Store) Import(ctx context.Context, topic string, id int32, dir string) (*Partition, error) {
+	if s.follow != nil {
+		return nil, ErrReadOnly
+	}
 	p, err := s.imports(ctx, topic, id, dir)
 	if err != nil {
 		return nil, fmt.Errorf("leat: import %s: %w", dir, openError(err))

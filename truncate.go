@@ -48,7 +48,7 @@ func (p *Partition) shorten(do func(l *log.Log, checkpoint func() error) error) 
 	if strings.HasPrefix(p.topic.name, internalPrefix) {
 		return fmt.Errorf("%w: %q is internal", ErrInvalidTopic, p.topic.name)
 	}
-	l, err := p.use()
+	l, err := p.change()
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (p *Partition) shorten(do func(l *log.Log, checkpoint func() error) error) 
 // with TruncateTo and ResetTo; a lower offset changes nothing. It outlives the
 // process. *OffsetError: beyond the log end offset.
 func (p *Partition) SetHighWatermark(offset int64) error {
-	l, err := p.use()
+	l, err := p.change()
 	if err != nil {
 		return err
 	}

@@ -206,7 +206,7 @@ func TestExternal(t *testing.T) {
 		p := reopened(t, st, "a")
 		require.Equal(t, watermark, p.HighWatermark())
 		require.Equal(t, end, p.LogEndOffset())
-		require.EqualValues(t, -1, p.LeaderEpoch())
+		require.EqualValues(t, 0, p.LeaderEpoch())
 	}
 	if bits.UintSize == 64 { // elsewhere leat.state is not mapped, and as old as the last checkpoint
 		check(m.Snapshot(), false, 15, 20) // killed

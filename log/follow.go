@@ -106,6 +106,7 @@ func OpenFollower(env *Env, dir string, c Config, st FollowState) (*Log, error) 
 		Bytes: c.SegmentBytes, IndexBytes: c.IndexBytes, IndexInterval: c.IndexInterval, ReadOnly: true,
 	}}
 	l.config.Store(&c)
+	l.retain.init(nil)
 	l.unstable.Store(noOffset)
 	l.denseFrom.Store(noOffset)
 	l.refuse.Store(&refusal{ErrReadOnly})
