@@ -81,7 +81,8 @@ func (p *Partition) offset(of func(*log.Log) int64) int64 {
 // The errors to expect are ErrRecordTooLarge (the records do not fit one batch),
 // ErrInvalidTimestamp, ErrInvalidRecord, ErrStaleEpoch, ErrNoSpace, ErrFailed (see Reopen),
 // *CorruptError (the partition is damaged), ErrUnknownTopic (deleted) and
-// ErrClosed.
+// ErrClosed. One that is syscall.EMFILE, of a process without a descriptor left,
+// has changed nothing either, and a later append may do better.
 func (p *Partition) Append(ctx context.Context, records ...Record) (int64, error) {
 	return p.AppendWith(ctx, AppendOptions{}, records...)
 }

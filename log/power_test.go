@@ -33,7 +33,8 @@ import (
 // sync; the durable mark stored before the sync, beyond it, or before the sealed
 // segment was synced; files replaced without a sync; an epoch begun after the cut
 // or not at all; only the mark's segment scanned; gaps accepted; zeros left in a
-// sealed segment; a checksum noted before the seal; a close without a sync. Later
+// sealed segment; a checksum noted before the seal; a close without a sync, and a
+// rest without one. Later
 // segments put aside after the cut are found by TestRecoveryIsRepeatable; marks or
 // a recovery point lowered by damage by TestCorruptBelowTheMark. Of deletion it
 // found: files removed before the start offset was durable, or the folder of a new
@@ -252,7 +253,12 @@ func (p *power) step() {
 	case n < 20:
 		p.failSync()
 	case n < 22: // idle, or making room for another
-		p.log.tryRest(p.rng.IntN(2) == 0)
+		p.log.tryRest(p.rng.IntN(3) > 0)
+		if p.rng.IntN(2) == 0 { // which has nothing to sync any more
+			end := p.log.LogEndOffset()
+			require.NoError(p.t, p.log.Sync(ctx), p)
+			p.ack(end)
+		}
 	case n < 24 && p.kind == powerDelete:
 		if n < 23 {
 			p.deleteRecords()

@@ -399,6 +399,14 @@ func TestCloseUntouched(t *testing.T) {
 		m.logs[0] = m.open(0, OpenState{Clean: true, RecoveryPoint: 61, StartOffset: -1, HighWatermark: -1})
 		m.reopen()
 		require.Contains(t, folderFiles(t, m.mem, "t-0"), fmt.Sprintf("%020d.snapshot", 61))
+		require.True(t, m.logs[0].untouched())
+		// After a recovery the index files of the last segment are not to be trusted.
+		m.logs[0].Abandon()
+		m.logs[0] = m.open(0, OpenState{RecoveryPoint: 61, StartOffset: -1, HighWatermark: -1})
+		m.logs[0].noteTxns(m.logs[0].w.active)
+		require.False(t, m.logs[0].untouched())
+		m.reopen()
+		require.True(t, m.logs[0].untouched())
 	}
 }
 
@@ -613,4 +621,26 @@ func TestBacklogIsBounded(t *testing.T) {
 		require.Len(t, l.Segments(), 3*maxBacklog)
 		require.NoError(t, l.Close())
 	}
+}
+
+// A segment that was made ahead of its time goes with the rest.
+func TestRestDiscardsThePrepared(t *testing.T) {
+	m := newMany(t, 1, 8, WriterMapped, Config{SegmentBytes: 1 << 20})
+	l := m.logs[0]
+	m.append(0, Synced)
+	p, err := segment.Prepare(m.env.fsys, m.env.maps, l.dir, l.scfg, 64<<10)
+	if errors.Is(err, vfs.ErrNotSupported) {
+		t.Skip("nothing is mapped here")
+	}
+	require.NoError(t, err)
+	l.ahead.next.Store(p)
+	l.ahead.making.Lock()
+	require.False(t, l.tryRest(true), "the helper is at work")
+	l.ahead.making.Unlock()
+	require.True(t, l.tryRest(true))
+	require.Zero(t, m.leak.files.Load())
+	require.Zero(t, m.leak.maps.Load())
+	require.NotContains(t, folderFiles(t, m.mem, "t-0"), segment.PreparedName)
+	m.append(0, Synced)
+	m.reopen()
 }

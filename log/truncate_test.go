@@ -125,10 +125,10 @@ func TestTruncateInsideABatch(t *testing.T) {
 // TestTruncateRefuses: what cannot be done changes nothing.
 func TestTruncateRefuses(t *testing.T) {
 	g := newRig(t, WriterPwrite, true, smallSegments)
-	l := g.open()
+	g.open()
 	g.add(20, Synced)
 	g.reopen() // everything is sealed
-	l = g.log
+	l := g.log
 	before := g.files()
 	called := func() error { t.Fatal("nothing is lowered"); return nil }
 	for _, offset := range []int64{-1, 21, noOffset} {

@@ -192,7 +192,7 @@ func (s *Segment) Wake() error {
 // wakeWriter makes the writer of a file that was left as r says.
 func (s *Segment) wakeWriter(f vfs.File, r *resting) (*writer, error) {
 	size := s.size.Load()
-	if err := s.checkFile(f, r.id, size); err != nil {
+	if _, err := s.checkFile(f, r.id, size); err != nil {
 		return nil, err
 	}
 	w := s.newWriter(f, size)
@@ -242,22 +242,18 @@ func (s *Segment) wakeIndexes(f vfs.File, w *writer, r *resting) error {
 	return nil
 }
 
-// checkFile tells whether a file that was closed meanwhile is the one it was, and
-// has what it had.
-func (s *Segment) checkFile(f vfs.File, id vfs.FileID, size int64) error {
-	now, err := f.ID()
-	if err != nil {
-		return err
+// checkFile tells whether a file that was closed meanwhile is the one it was, if
+// that is known, and has what it had.
+func (s *Segment) checkFile(f vfs.File, was vfs.FileID, size int64) (id vfs.FileID, err error) {
+	if id, err = f.ID(); err != nil {
+		return id, err
 	}
-	if id != (vfs.FileID{}) && now != id {
-		return s.corrupt(0, s.base, errors.New("the file was replaced by another"))
+	if was != (vfs.FileID{}) && id != was {
+		return id, s.corrupt(0, s.base, errors.New("the file was replaced by another"))
 	}
 	n, err := f.Size()
-	if err != nil {
-		return err
+	if err == nil && n < size {
+		err = s.corrupt(n, -1, fmt.Errorf("file has %d bytes, and had %d", n, size))
 	}
-	if n < size {
-		return s.corrupt(n, -1, fmt.Errorf("file has %d bytes, and had %d", n, size))
-	}
-	return nil
+	return id, err
 }

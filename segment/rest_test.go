@@ -28,10 +28,10 @@ func (g *rig) rest(s *Segment) {
 	require.True(g.t, s.Active())
 }
 
-// counted are the files and maps of a tree that are open.
+// counted counts the files of a tree that are open.
 type counted struct {
 	vfs.FS
-	files, maps atomic.Int64
+	files atomic.Int64
 }
 
 func (c *counted) Create(name string) (vfs.File, error) { return c.file(c.FS.Create(name)) }

@@ -60,13 +60,11 @@ func (s *Segment) openView() (*view, error) {
 		known = r.id
 	}
 	size := s.size.Load()
-	if err := s.checkFile(f, known, size); err != nil {
+	id, err := s.checkFile(f, known, size)
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	v := &view{file: f, path: f.Path()}
-	if v.id, err = f.ID(); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
+	v := &view{file: f, path: f.Path(), id: id}
 	switch {
 	case r != nil && !s.cfg.Mapped:
 		// It may grow, by writes beside which maps are not used anywhere else.
