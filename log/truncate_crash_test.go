@@ -107,6 +107,8 @@ func TestTruncateCrashes(t *testing.T) {
 					do = l.ResetTo
 				}
 				require.NoError(t, do(tc.to, func() error {
+					c.mu.Lock()
+					defer c.mu.Unlock()
 					c.point, c.startPoint = l.RecoveryPoint(), -1
 					if start := l.LogStartOffset(); start > l.Segments()[0].BaseOffset {
 						c.startPoint = start
@@ -114,7 +116,9 @@ func TestTruncateCrashes(t *testing.T) {
 					return nil
 				}))
 				require.False(t, t.Failed())
+				c.mu.Lock()
 				c.done = true
+				c.mu.Unlock()
 				for range 10 {
 					c.cut(mem, "done")
 				}
@@ -125,6 +129,8 @@ func TestTruncateCrashes(t *testing.T) {
 					c.cut(mem, fmt.Sprintf("appended %d", c.after.Add(1)))
 				}
 				mem.SetHook(nil)
+				c.mu.Lock()
+				defer c.mu.Unlock()
 				require.Greater(t, c.states, 30)
 				require.NotZero(t, c.deep)
 			})
