@@ -261,8 +261,10 @@ func TestDeleteRecordsWithoutMarks(t *testing.T) {
 	require.NoError(t, p.DeleteRecords(ctx, 5))
 	m.SetHook(nil)
 	require.NotEmpty(t, trees)
-	for _, tree := range trees {
-		st := openStore(t, tree, nil)
+	for i, tree := range trees {
+		trees[i] = nil // each takes some megabytes, and a 32-bit system has few
+		st, err := openFS(tree, nil)
+		require.NoError(t, err)
 		p := reopened(t, st, "orders")
 		require.EqualValues(t, 5, p.LogStartOffset())
 		require.Equal(t, count(5, 8), offsetsOf(t, p, ReaderOptions{}))

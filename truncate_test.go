@@ -242,7 +242,8 @@ func TestCrashOfTruncation(t *testing.T) {
 			p, err := tp.Partition(0)
 			require.NoError(t, err, op)
 			got := state{p.LogStartOffset(), nil}
-			r := reader(t, p, ReaderOptions{UntilEnd: true})
+			r, err := p.Reader(ReaderOptions{UntilEnd: true}) // closed here: thousands would keep their stores
+			require.NoError(t, err, op)
 			for {
 				b, err := r.Next(ctx)
 				if err == io.EOF {

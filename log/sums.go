@@ -240,7 +240,11 @@ func (l *Log) sumFile(name string) (sum segment.FileSum, err error) {
 		return sum, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	buf := make([]byte, 256<<10)
+	size, err := f.Size()
+	if err != nil {
+		return sum, err
+	}
+	buf := make([]byte, min(size+1, 256<<10)) // one more, to see the end at once
 	for {
 		n, err := f.ReadAt(buf, sum.Size)
 		sum.CRC = crc32.Update(sum.CRC, castagnoli, buf[:n])
