@@ -79,8 +79,9 @@ func (f *follower) begin() error {
 		start = t.Start
 	}
 	list = f.relevant(list, start)
-	if t.Live && len(list) > 0 && list[0].base > start {
-		// A partition that is being deleted loses its files one by one.
+	if t.Known && len(list) > 0 && list[0].base > start {
+		// A partition that is being deleted loses its files one by one. What else
+		// removes files makes the new start durable before.
 		return &segment.CorruptError{Path: l.env.fsys.Path(segment.Join(l.dir, segment.FileName(start, segment.LogSuffix))),
 			Offset: start, Err: fmt.Errorf("segment file is missing: %w", fs.ErrNotExist)}
 	}

@@ -131,6 +131,9 @@ func (l *Log) restart(to int64, lowered func() error) error {
 	l.marks.store(markPublished, to)
 	l.marks.store(markDurable, to)
 	l.marks.store(markWatermark, to)
+	if err := l.marks.Sync(); err != nil { // readers in other processes may have but the file to go by
+		return l.fail(err)
+	}
 	l.env.logger.Info("log reset", "partition", l.name(), "start", to)
 	l.tail.wakeAll()
 	return nil
