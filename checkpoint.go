@@ -198,11 +198,11 @@ func (s *Store) armCheckpoint() {
 		s.admin <- struct{}{}
 		err := s.checkpoint()
 		<-s.admin
-		if err != nil {
-			s.logger.Error("checkpoint not written", "err", err)
-		}
 		if s.env.Settle() || err != nil {
 			s.armCheckpoint()
+		}
+		if err != nil {
+			s.logger.Error("checkpoint not written", "err", err)
 			s.background(fmt.Errorf("leat: checkpoint not written: %w", err))
 		}
 	})

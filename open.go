@@ -26,7 +26,9 @@ type Options struct {
 	// DiskLimit bounds the bytes of the files of all partitions, from 1 MiB; 0:
 	// Unlimited. Close to it the oldest sealed segments of the topics that delete
 	// old records go, of whatever age, in the background, and active segments are
-	// rolled early. At the limit appends get ErrNoSpace until there is room.
+	// rolled early. Topics with CleanupCompact alone or with Retention.Groups lose
+	// nothing, nor do adopted ones as long as their Retention is unlimited. At the
+	// limit appends and imports get ErrNoSpace until there is room.
 	DiskLimit int64
 }
 
