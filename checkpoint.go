@@ -203,7 +203,7 @@ func (s *Store) armCheckpoint() {
 		}
 		if err != nil {
 			s.logger.Error("checkpoint not written", "err", err)
-			s.background(fmt.Errorf("leat: checkpoint not written: %w", err))
+			s.background(within(err, "checkpoint not written"))
 		}
 	})
 }

@@ -124,7 +124,7 @@ func openError(err error) error {
 func (s *Store) open() (err error) {
 	full := s.opts.Topic.withDefaults(TopicConfig{})
 	if err := full.check(); err != nil {
-		return fmt.Errorf("Options.Topic: %w", err)
+		return within(err, "Options.Topic")
 	}
 	if s.opts.Writer > WriterPwrite {
 		return invalidConfig("Options.Writer is %v", s.opts.Writer)

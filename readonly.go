@@ -123,7 +123,7 @@ func (f *following) open(p *Partition, folder string) (*log.Log, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("leat: open %s: %w", folder, err)
+		return nil, within(err, "open %s", folder)
 	}
 	p.log.Store(l)
 	return l, nil
