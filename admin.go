@@ -24,7 +24,7 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 	defer s.administered()
 	c, err := c.complete(s.opts.Topic)
 	if err != nil {
-		return nil, fmt.Errorf("topic %q: %w", name, err)
+		return nil, within(err, "topic %q", name)
 	}
 	// Only administer's holder changes the topics, so that what is seen here
 	// holds until the end.
@@ -84,7 +84,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 		s.mu.Unlock()
 	}
 	if err := s.finishDelete(t); err != nil {
-		return fmt.Errorf("topic %q is deleted, its files are not: %w", name, err)
+		return within(err, "topic %q is deleted, its files are not", name)
 	}
 	return nil
 }
@@ -166,7 +166,7 @@ func (s *Store) makeFolders(t *Topic, ids spans) (err error) {
 func (s *Store) finishDoomed(name string) error {
 	if t := s.doomed[name]; t != nil {
 		if err := s.finishDelete(t); err != nil {
-			return fmt.Errorf("topic %q is being deleted: %w", name, err)
+			return within(err, "topic %q is being deleted", name)
 		}
 	}
 	return nil

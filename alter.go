@@ -92,7 +92,7 @@ func (t *Topic) AddPartitions(ctx context.Context, n int32) error {
 	}
 	t.fresh.Store(min(t.fresh.Load(), from))
 	if err := s.addFolders(t, &now, added); err != nil {
-		return fmt.Errorf("topic %q: %w", t.name, err)
+		return within(err, "topic %q", t.name)
 	}
 	t.replace(&now)
 	return nil
@@ -111,17 +111,17 @@ func (t *Topic) alter(ctx context.Context, change func(*settings) error) error {
 	now := *t.settings.Load()
 	now.config = t.Config() // nothing shared with what others read
 	if err := change(&now); err != nil {
-		return fmt.Errorf("topic %q: %w", t.name, err)
+		return within(err, "topic %q", t.name)
 	}
 	record, err := t.record(&now, topicLive)
 	if err != nil {
 		return err
 	}
 	if err := s.commit(record); err != nil {
-		return fmt.Errorf("topic %q: %w", t.name, err)
+		return within(err, "topic %q", t.name)
 	}
 	if err := t.apply(&now); err != nil {
-		return fmt.Errorf("topic %q is configured: %w", t.name, err)
+		return within(err, "topic %q is configured", t.name)
 	}
 	return nil
 }

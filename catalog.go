@@ -60,7 +60,7 @@ func (s *Store) openCatalog(folders map[string][]int32) error {
 	state.Unobserved = true
 	l, report, err := log.Open(s.env, folder, t.logConfig(0), state)
 	if err != nil {
-		return fmt.Errorf("leat: open %s: %w", folder, s.env.Corrupt(err))
+		return within(s.env.Corrupt(err), "open %s", folder)
 	}
 	s.meta = l
 	if damage := l.Damage(); damage != nil {

@@ -198,12 +198,12 @@ func (s *Store) armCheckpoint() {
 		s.admin <- struct{}{}
 		err := s.checkpoint()
 		<-s.admin
-		if err != nil {
-			s.logger.Error("checkpoint not written", "err", err)
-		}
 		if s.env.Settle() || err != nil {
 			s.armCheckpoint()
-			s.background(fmt.Errorf("leat: checkpoint not written: %w", err))
+		}
+		if err != nil {
+			s.logger.Error("checkpoint not written", "err", err)
+			s.background(within(err, "checkpoint not written"))
 		}
 	})
 }

@@ -44,9 +44,12 @@ type TopicConfig struct {
 
 // Retention says what a topic with CleanupDelete keeps.
 type Retention struct {
-	Age    time.Duration // 0: 7 days [retention.ms]
-	Bytes  int64         // per partition; 0: Unlimited [retention.bytes]
-	Groups []string      // keep what these have not committed [leat.retention.groups]
+	Age   time.Duration // 0: 7 days [retention.ms]
+	Bytes int64         // per partition; 0: Unlimited [retention.bytes]
+	// Groups keep what they have not committed [leat.retention.groups]. There are no
+	// groups yet: a topic that names one loses nothing by age, by size or for
+	// Options.DiskLimit until there are. DeleteRecords is not bound by them.
+	Groups []string
 }
 
 // Compaction says when and how a topic with CleanupCompact is compacted.

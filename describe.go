@@ -36,7 +36,8 @@ type PartitionInfo struct {
 	Segments         int
 	Bytes            int64 // of batches
 	// Err is why appends are refused: a *CorruptError or ErrFailed; nil if they
-	// are not.
+	// are not. In a store that is open for reading it is why the partition cannot be
+	// followed.
 	Err error
 }
 
@@ -67,7 +68,7 @@ func (p *Partition) Describe() PartitionInfo {
 		i.Segments++
 		i.Bytes += s.Size
 	}
-	i.Err = p.fail(l.Failed())
+	i.Err = p.fail(l.Trouble())
 	return i
 }
 

@@ -13,7 +13,7 @@ import (
 const minDiskLimit = 1 << 20
 
 // disk is the byte budget of a store: a directory tree that counts the bytes of
-// the files in partition folders. Log files do not grow beyond the limit; what
+// the files in partition folders, and in those of imports. Log files do not grow beyond the limit; what
 // else is kept beside them is small, is counted, and may pass it: refusing it
 // would keep segments from being sealed, which gives space back. Internal topics
 // may pass it as well, or no topic could be deleted in a store that is full.
@@ -47,7 +47,7 @@ func partitionFile(name string) (counted, bounded bool) {
 		return false, false
 	}
 	topic, _, ok := parseFolder(folder)
-	if !ok {
+	if !ok && !isDeletedFolder(folder) { // which is what an import copies to
 		return false, false
 	}
 	grows := strings.HasSuffix(file, segment.LogSuffix) || file == segment.PreparedName

@@ -181,3 +181,101 @@ func TestDiskLimitFull(t *testing.T) {
 		})
 	}
 }
+
+// TestDiskLimitCountsAll: what truncation, reset, import, deletion and a failed
+// import do to files is counted as they do it.
+func TestDiskLimitCountsAll(t *testing.T) {
+	for _, w := range []Writer{WriterMapped, WriterPwrite} {
+		m := vfs.NewMem()
+		st := openStore(t, m, &Options{DiskLimit: 4 << 20, Writer: w})
+		exact := func(what string) {
+			t.Helper()
+			require.Equal(t, counted(t, m), st.disk.used.Load(), what)
+		}
+		p := part(t, st, "orders", TopicConfig{SegmentBytes: 16 << 10})
+		for range 300 {
+			_, err := p.Append(ctx, Record{Value: make([]byte, 1000)})
+			require.NoError(t, err)
+		}
+		out := t.TempDir()
+		require.NoError(t, p.Export(ctx, out))
+		exact("appends")
+		held := reader(t, p, ReaderOptions{From: At(200)})
+		_, err := held.Next(ctx)
+		require.NoError(t, err)
+		require.NoError(t, p.TruncateTo(201))
+		exact("truncation, of a segment that is read")
+		require.NoError(t, p.TruncateTo(100))
+		exact("truncation")
+		fill(t, p, 3)
+		require.NoError(t, p.ResetTo(50))
+		fill(t, p, 3)
+		exact("reset")
+		q, err := st.Import(ctx, "more", 0, out)
+		require.NoError(t, err)
+		exact("import")
+		require.Equal(t, int64(300), q.LogEndOffset())
+		fill(t, q, 3)
+		require.NoError(t, q.DeleteRecords(ctx, 200))
+		exact("records deleted")
+		for i := range int32(20) {
+			if _, err = st.Import(ctx, "full", i, out); err != nil {
+				break
+			}
+		}
+		require.ErrorIs(t, err, ErrNoSpace)
+		require.LessOrEqual(t, counted(t, m), int64(4<<20)+64<<10)
+		exact("a store that is full")
+		for _, name := range []string{"full", "more", "orders"} {
+			require.NoError(t, st.DeleteTopic(ctx, name))
+			exact("topics deleted")
+		}
+	}
+}
+
+// TestDiskLimitAdopted: what comes from elsewhere is not deleted for the limit
+// before somebody has said what is to be kept of it.
+func TestDiskLimitAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewMem()
+		st, err := openFS(m, nil)
+		require.NoError(t, err)
+		p := part(t, st, "orders", TopicConfig{SegmentBytes: 16 << 10})
+		for range 2000 {
+			_, err := p.AppendWith(ctx, AppendOptions{Durability: Written}, Record{Value: make([]byte, 1000)})
+			require.NoError(t, err)
+		}
+		require.NoError(t, st.Close())
+		list, err := m.ReadDir(".")
+		require.NoError(t, err)
+		for _, e := range list {
+			if !e.IsDir() {
+				require.NoError(t, m.Remove(e.Name))
+			}
+		}
+		list, err = m.ReadDir("__metadata-0")
+		require.NoError(t, err)
+		for _, e := range list {
+			require.NoError(t, m.Remove("__metadata-0/"+e.Name))
+		}
+		require.NoError(t, m.Remove("__metadata-0"))
+
+		st, err = openFS(m, &Options{DiskLimit: minDiskLimit})
+		require.NoError(t, err)
+		synctest.Wait()
+		p = reopened(t, st, "orders")
+		_, err = p.Append(ctx, Record{Value: make([]byte, 1000)})
+		require.ErrorIs(t, err, ErrNoSpace)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Zero(t, p.LogStartOffset())
+		require.Equal(t, int64(2000), p.LogEndOffset())
+		require.NoError(t, p.Topic().SetConfig(ctx, TopicConfig{}))
+		require.NoError(t, p.DeleteRecords(ctx, 1))
+		_, err = p.Append(ctx, Record{Value: make([]byte, 1000)})
+		require.ErrorIs(t, err, ErrNoSpace)
+		synctest.Wait()
+		require.NotZero(t, p.LogStartOffset(), "it is configured now")
+		require.NoError(t, st.Close())
+	})
+}

@@ -3,6 +3,7 @@ package leat
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/leatlog/leat/log"
 	"github.com/leatlog/leat/segment"
@@ -44,6 +45,23 @@ type OffsetError = log.OffsetError
 
 // CorruptError says where damage was found; errors.Is(err, ErrCorrupt) holds.
 type CorruptError = segment.CorruptError
+
+// within says what was being done when err came up. The message has the prefix
+// once, in front.
+func within(err error, format string, args ...any) error {
+	return &contextError{fmt.Sprintf(format, args...), err}
+}
+
+type contextError struct {
+	doing string
+	err   error
+}
+
+func (e *contextError) Error() string {
+	return "leat: " + e.doing + ": " + strings.TrimPrefix(e.err.Error(), "leat: ")
+}
+
+func (e *contextError) Unwrap() error { return e.err }
 
 func unknownTopic(name string) error { return fmt.Errorf("%w: %q", ErrUnknownTopic, name) }
 

@@ -30,7 +30,7 @@ func (s *Store) checkFolder(t *Topic, folder string) error {
 	name := folder + "/" + partitionMetadata
 	b, err := readSmall(s.fsys, name)
 	if err != nil {
-		return fmt.Errorf("leat: open %s: %w", folder, err)
+		return within(err, "open %s", folder)
 	}
 	if b == nil && t.adopted {
 		return nil // brokers before topic ids made none

@@ -33,6 +33,7 @@ var followTopics = map[string]TopicConfig{
 	"raw":    {SegmentBytes: 64 << 10, Durability: Written, FlushInterval: 5 * time.Millisecond},
 	"packed": {SegmentBytes: 32 << 10, Compression: Zstd},
 	"large":  {SegmentBytes: 1 << 20, Durability: Written, IndexInterval: 512},
+	"cut":    {SegmentBytes: 16 << 10, Durability: Written}, // it is truncated, and its records are deleted
 }
 
 // followValue is what is at an offset of a topic: all of it follows from these, so
@@ -111,7 +112,7 @@ func followAppend(st *Store, r *rand.Rand, end <-chan struct{}) (over bool, err 
 			return true, nil
 		default:
 		}
-		name := []string{"raw", "raw", "packed", "large"}[r.IntN(4)]
+		name := []string{"raw", "raw", "packed", "large", "cut"}[r.IntN(5)]
 		switch {
 		case r.IntN(50) == 0 && temp == "":
 			name, temp = "temp", "temp"
@@ -137,6 +138,18 @@ func followAppend(st *Store, r *rand.Rand, end <-chan struct{}) (over bool, err 
 		if err != nil {
 			return false, err
 		}
+		if name == "cut" {
+			start, end := p.LogStartOffset(), p.LogEndOffset()
+			switch r.IntN(10) {
+			case 0:
+				err = p.TruncateTo(end - min(r.Int64N(50), end-start))
+			case 1:
+				err = p.DeleteRecords(ctx, start+r.Int64N(end-start+1))
+			}
+			if err != nil {
+				return false, err
+			}
+		}
 		records := make([]Record, 1+r.IntN(10))
 		for i := range records {
 			records[i].Value = followValue(name, p.LogEndOffset()+int64(i))
@@ -150,11 +163,11 @@ func followAppend(st *Store, r *rand.Rand, end <-chan struct{}) (over bool, err 
 
 // followCount is how far the readers of one follower have come.
 type followCount struct {
-	raw, packed, large, temp, gone atomic.Int64
+	raw, packed, large, cut, temp, gone atomic.Int64
 }
 
 func (c *followCount) of(topic string) *atomic.Int64 {
-	return map[string]*atomic.Int64{"raw": &c.raw, "packed": &c.packed, "large": &c.large, "temp": &c.temp}[topic]
+	return map[string]*atomic.Int64{"raw": &c.raw, "packed": &c.packed, "large": &c.large, "cut": &c.cut, "temp": &c.temp}[topic]
 }
 
 // run follows all topics, until ctx ends or something is wrong.
@@ -220,8 +233,17 @@ func (c *followCount) follow(ctx context.Context, st *Store, name string) error 
 		return err
 	}
 	defer rd.Close()
-	next := int64(0)
+	next := rd.Offset()
+again:
 	for rec, err := range rd.Records(ctx) {
+		var gone *OffsetError
+		if name == "cut" && errors.As(err, &gone) {
+			next = min(max(p.LogStartOffset(), next), p.LogEndOffset())
+			if err = rd.SeekTo(next); err == nil || errors.Is(err, ErrOffsetOutOfRange) {
+				c.cut.Store(next)
+				goto again
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("%s at %d: %w", name, next, err)
 		}
@@ -311,7 +333,7 @@ func TestFollowers(t *testing.T) {
 	for name := range followTopics {
 		end := reopened(t, st, name).LogEndOffset()
 		for i := range counts {
-			for counts[i].of(name).Load() < end {
+			for n := counts[i].of(name); n.Load() < end || name == "cut" && n.Load() > end; {
 				select {
 				case <-time.After(time.Millisecond):
 				case err := <-errs:

@@ -26,7 +26,9 @@ type Options struct {
 	// DiskLimit bounds the bytes of the files of all partitions, from 1 MiB; 0:
 	// Unlimited. Close to it the oldest sealed segments of the topics that delete
 	// old records go, of whatever age, in the background, and active segments are
-	// rolled early. At the limit appends get ErrNoSpace until there is room.
+	// rolled early. Topics with CleanupCompact alone or with Retention.Groups lose
+	// nothing, nor do adopted ones as long as their Retention is unlimited. At the
+	// limit appends and imports get ErrNoSpace until there is room.
 	DiskLimit int64
 }
 
@@ -122,7 +124,7 @@ func openError(err error) error {
 func (s *Store) open() (err error) {
 	full := s.opts.Topic.withDefaults(TopicConfig{})
 	if err := full.check(); err != nil {
-		return fmt.Errorf("Options.Topic: %w", err)
+		return within(err, "Options.Topic")
 	}
 	if s.opts.Writer > WriterPwrite {
 		return invalidConfig("Options.Writer is %v", s.opts.Writer)

@@ -258,7 +258,7 @@ func (p *Partition) openLocked(again bool) (*log.Log, error) {
 	if _, err := s.fsys.Stat(folder); errors.Is(err, fs.ErrNotExist) {
 		return nil, &CorruptError{Path: s.fsys.Path(folder), Offset: -1, Err: errors.New("the folder of the partition is gone")}
 	} else if err != nil {
-		return nil, fmt.Errorf("leat: open %s: %w", folder, err)
+		return nil, within(err, "open %s", folder)
 	}
 	if err := s.checkFolder(t, folder); err != nil {
 		return nil, err
@@ -272,7 +272,7 @@ func (p *Partition) openLocked(again bool) (*log.Log, error) {
 	}
 	l, report, err := log.Open(s.env, folder, t.logConfig(p.id), state)
 	if err != nil {
-		return nil, fmt.Errorf("leat: open %s: %w", folder, err)
+		return nil, within(err, "open %s", folder)
 	}
 	s.report(folder, report)
 	p.log.Store(l)

@@ -56,7 +56,8 @@ func (s *Store) openToRead() error {
 	s.follow = &following{s: s, turn: make(chan struct{}, 1)}
 	s.follow.state.fsys = s.fsys
 	// No maps: the writer cuts files, and touching a map beyond the end is a fault.
-	s.env = log.NewEnv(log.EnvOptions{FS: s.fsys, Logger: s.logger, Writer: log.WriterPwrite})
+	s.env = log.NewEnv(log.EnvOptions{FS: s.fsys, Logger: s.logger, Writer: log.WriterPwrite,
+		Observer: s.opts.Observer.forLog()})
 	if err := s.isStore(); err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (f *following) open(p *Partition, folder string) (*log.Log, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("leat: open %s: %w", folder, err)
+		return nil, within(err, "open %s", folder)
 	}
 	p.log.Store(l)
 	return l, nil

@@ -37,7 +37,7 @@ func (s *Store) makeRoom(ctx context.Context) {
 	d := s.disk
 	var list []*oldSegment
 	for _, t := range s.topics() {
-		if !t.retention().Delete {
+		if !t.expendable() {
 			continue
 		}
 		for id := range t.ids() {
@@ -79,6 +79,13 @@ func (s *Store) makeRoom(ctx context.Context) {
 	if sum.Segments > 0 {
 		s.logger.Warn("disk limit: old segments deleted", "segments", sum.Segments, "bytes", sum.Bytes, "limit", d.limit)
 	}
+}
+
+// expendable tells whether the disk limit may delete a topic's records: not those
+// of a topic from elsewhere that nobody has configured.
+func (t *Topic) expendable() bool {
+	r := t.retention()
+	return r.Delete && !(t.adopted && r.Age < 0 && r.Bytes < 0)
 }
 
 // oldSegment is the oldest segment of a partition.

@@ -563,6 +563,88 @@ func TestBackground(t *testing.T) {
 	})
 }
 
+// TestBackgroundSilent: checkpoints that are written are nobody's concern, even if
+// others are to come.
+func TestBackgroundSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, err := OpenMem(&Options{Observer: &Observer{Background: func(err error) { t.Error(err) }}})
+		require.NoError(t, err)
+		p := part(t, st, "orders", TopicConfig{})
+		for range 10 {
+			fill(t, p, 1)
+			time.Sleep(checkpointInterval / 2)
+		}
+		require.NoError(t, st.Close())
+	})
+}
+
+// TestStatsOfFollower: that a store that is open for reading refuses appends is no
+// failure of its partitions; damage is told.
+func TestStatsOfFollower(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewMem()
+		w, err := openFS(m, nil)
+		require.NoError(t, err)
+		p := part(t, w, "orders", TopicConfig{})
+		fill(t, p, 5)
+		var told []*CorruptError
+		r, err := openFollower(m, &Options{Observer: &Observer{Corrupt: func(e *CorruptError) { told = append(told, e) }}})
+		require.NoError(t, err)
+		q := reopened(t, r, "orders")
+		require.Len(t, offsetsOf(t, q, ReaderOptions{}), 5)
+		s := r.Stats()
+		require.Equal(t, []int{1, 0, 0}, []int{s.Open, s.Failed, s.Damaged})
+		require.Equal(t, int64(5), s.Read.Records)
+		require.False(t, s.PerPartition[0].Failed)
+		require.Equal(t, w.Stats().Bytes, s.Bytes)
+		require.NoError(t, q.Describe().Err)
+
+		f, err := m.Open("orders-0/00000000000000000000.log", vfs.ReadWrite)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte("damage"), 100)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		soon, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		rd, err := q.Reader(ReaderOptions{})
+		require.NoError(t, err)
+		for err == nil {
+			_, err = rd.Next(soon)
+		}
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.NoError(t, rd.Close())
+		require.Len(t, told, 1)
+		require.Equal(t, int64(1), r.Stats().Damages)
+		require.NoError(t, r.Close())
+		require.NoError(t, w.Close())
+	})
+}
+
+// TestStatsOfHealed: a damaged partition that was reset is damaged no longer.
+func TestStatsOfHealed(t *testing.T) {
+	m := vfs.NewMem()
+	st, err := openFS(m, nil)
+	require.NoError(t, err)
+	fill(t, part(t, st, "orders", TopicConfig{}), 5)
+	require.NoError(t, st.Close())
+	require.NoError(t, m.Remove(cleanName))
+	f, err := m.Open("orders-0/00000000000000000000.log", vfs.ReadWrite)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("damage"), 100)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	st = openStore(t, m, nil)
+	p := reopened(t, st, "orders")
+	require.Equal(t, 1, st.Stats().Damaged)
+	require.ErrorIs(t, p.Describe().Err, ErrCorrupt)
+	require.NoError(t, p.ResetTo(0))
+	fill(t, p, 1)
+	require.NoError(t, p.Describe().Err)
+	s := st.Stats()
+	require.Equal(t, []int{0, 0}, []int{s.Damaged, s.Failed})
+	require.False(t, s.PerPartition[0].Damaged)
+}
+
 // TestObserverOfBrokenPartition: who is told that a partition cannot be opened may
 // try it himself. It is told once.
 func TestObserverOfBrokenPartition(t *testing.T) {

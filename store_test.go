@@ -1,11 +1,15 @@
 package leat
 
 import (
+	"bytes"
 	"context"
 	"io/fs"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatlog/leat/internal/golden"
@@ -233,6 +237,82 @@ func TestCancelledContext(t *testing.T) {
 	_, err = reader(t, p, ReaderOptions{}).Next(over)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, int64(0), p.LogEndOffset())
+}
+
+// TestGoneAndFailed: what every method of a topic and a partition says when the
+// topic was deleted, or the store closed, and which error a failed partition gives.
+func TestGoneAndFailed(t *testing.T) {
+	for _, state := range []struct {
+		name string
+		make func(st *Store, m *vfs.Mem, p *Partition)
+		want error
+	}{
+		{"deleted", func(st *Store, _ *vfs.Mem, p *Partition) { require.NoError(t, st.DeleteTopic(ctx, "orders")) }, ErrUnknownTopic},
+		{"closed", func(st *Store, _ *vfs.Mem, p *Partition) { require.NoError(t, st.Close()) }, ErrClosed},
+		{"failed", func(_ *Store, m *vfs.Mem, p *Partition) {
+			f := &fault{op: vfs.OpSync, name: "orders-0/", err: syscall.EIO}
+			f.on.Store(true)
+			m.SetHook(f.hook)
+			_, err := p.Append(ctx, Record{Value: []byte("v")})
+			require.ErrorIs(t, err, ErrFailed)
+			m.SetHook(nil)
+		}, ErrFailed},
+	} {
+		m := vfs.NewMem()
+		st, err := openFS(m, nil)
+		require.NoError(t, err)
+		p := part(t, st, "orders", TopicConfig{External: ExternalWatermark})
+		fill(t, p, 3)
+		require.NoError(t, p.SetHighWatermark(2))
+		f, err := p.Fetch(FetchOptions{})
+		require.NoError(t, err)
+		raw := bytes.Clone(f.Bytes()[:f.Len()/2])
+		f.Release()
+		state.make(st, m, p)
+		tp := p.Topic()
+		for name, call := range map[string]func() error{
+			"Partition.Append":           func() error { _, err := p.Append(ctx, Record{}); return err },
+			"Partition.AppendWith":       func() error { _, err := p.AppendWith(ctx, AppendOptions{Durability: Written}, Record{}); return err },
+			"Partition.AppendBatches":    func() error { _, err := p.AppendBatches(raw, AppendOptions{}); return err },
+			"Partition.Sync":             func() error { return p.Sync(ctx) },
+			"Partition.TruncateTo":       func() error { return p.TruncateTo(1) },
+			"Partition.ResetTo":          func() error { return p.ResetTo(1) },
+			"Partition.SetHighWatermark": func() error { return p.SetHighWatermark(3) },
+			"Partition.DeleteRecords":    func() error { return p.DeleteRecords(ctx, 1) },
+			"Partition.Export":           func() error { return p.Export(ctx, t.TempDir()) },
+			"Topic.Retain":               func() error { _, err := tp.Retain(ctx); return err },
+			"Fetch at the end":           func() error { _, err := p.Fetch(FetchOptions{Offset: p.LogEndOffset()}); return err },
+		} {
+			if state.name == "failed" && name == "Partition.SetHighWatermark" {
+				continue // it writes no record
+			}
+			err := call()
+			assert.ErrorIs(t, err, state.want, "%s %s", state.name, name)
+			if err != nil {
+				assert.Equal(t, 1, strings.Count(err.Error(), "leat:"), "%s %s: %v", state.name, name, err)
+			}
+		}
+		for name, call := range map[string]func() error{
+			"Topic.Partition":                 func() error { _, err := tp.Partition(0); return err },
+			"Topic.SetConfig":                 func() error { return tp.SetConfig(ctx, tp.Config()) },
+			"Topic.SetProperties":             func() error { return tp.SetProperties(ctx, nil) },
+			"Topic.AddPartitions":             func() error { return tp.AddPartitions(ctx, 1) },
+			"Partition.Reader":                func() error { _, err := p.Reader(ReaderOptions{}); return err },
+			"Partition.Fetch":                 func() error { _, err := p.Fetch(FetchOptions{}); return err },
+			"Partition.OffsetForTime":         func() error { _, err := p.OffsetForTime(time.Now()); return err },
+			"Partition.OffsetForMaxTimestamp": func() error { _, _, err := p.OffsetForMaxTimestamp(); return err },
+			"Partition.Reopen":                func() error { return p.Reopen(ctx) },
+		} {
+			if state.name == "failed" {
+				break // these do what they do: reading goes on
+			}
+			err := call()
+			assert.ErrorIs(t, err, state.want, "%s %s", state.name, name)
+		}
+		if state.name != "closed" {
+			require.NoError(t, st.Close())
+		}
+	}
 }
 
 // TestConcurrentCreate: one wins, and the others are told.

@@ -59,7 +59,7 @@ func (p *Partition) Export(ctx context.Context, dir string) (err error) {
 		err = l.Export(ctx, to)
 	}
 	if err != nil {
-		return fmt.Errorf("leat: export %s: %w", p, errors.Join(openError(p.fail(err)), log.Clear(to)))
+		return within(errors.Join(openError(p.fail(err)), log.Clear(to)), "export %s", p)
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func (s *Store) Import(ctx context.Context, topic string, id int32, dir string) 
 	}
 	p, err := s.imports(ctx, topic, id, dir)
 	if err != nil {
-		return nil, fmt.Errorf("leat: import %s: %w", dir, openError(err))
+		return nil, within(openError(err), "import %s", dir)
 	}
 	return p, nil
 }

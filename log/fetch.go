@@ -95,10 +95,7 @@ func (l *Log) fetchOnce(o *FetchOptions, f *Fetched) error {
 			return nil
 		}
 	}
-	if l.follow != nil {
-		return l.follow.trouble()
-	}
-	return l.refusing()
+	return l.Trouble()
 }
 
 // reset makes f what it was before a fetch.

@@ -29,10 +29,10 @@ func (l *Log) fetchFollowed(o *FetchOptions, f *Fetched) error {
 			return err
 		}
 		f.reset()
-		if !l.follow.again(run, err, try) && err != nil {
+		if !l.follow.again(run, err, try) && err != nil && err != ErrRestarted {
 			return err
 		}
-		if try >= followTries && err == nil { // the writer is at work there: later
+		if try >= followTries && (err == nil || err == ErrRestarted) { // the writer is at work there: later
 			f.First, f.Next = o.Offset, o.Offset
 			return nil
 		}

@@ -196,9 +196,10 @@ func (f *follower) pollLocked(t Told) error {
 	return f.advance()
 }
 
-// note keeps an error that a poll met, until it is gone or has lasted.
+// note keeps an error that a poll met, until it is gone or has lasted. A writer
+// that takes something back again and again is none.
 func (f *follower) note(err error) {
-	if err == nil {
+	if err == nil || err == ErrRestarted {
 		f.stuck.Store(nil)
 		return
 	}

@@ -150,6 +150,15 @@ func (l *Log) fail(cause error) error {
 // Failed is the error that made the log refuse appends, nil if none did.
 func (l *Log) Failed() error { return l.refusing() }
 
+// Trouble is Failed, but of a log that is followed, which refuses appends anyway,
+// it is what keeps it from following.
+func (l *Log) Trouble() error {
+	if l.follow != nil {
+		return l.follow.trouble()
+	}
+	return l.refusing()
+}
+
 // Damage is the damage that made the log refuse appends, nil if there is none.
 func (l *Log) Damage() *segment.CorruptError {
 	if l.healed.Load() {

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -72,7 +73,7 @@ type Stats struct {
 	// Appended and Read count since the log was opened.
 	Appended, Read Counts
 
-	Failed  error // why appends are refused; nil if they are not
+	Failed  error // as Trouble has it
 	Damaged bool
 }
 
@@ -95,7 +96,8 @@ func (l *Log) Stats() Stats {
 		s.Bytes += g.Size()
 	}
 	s.Appended, s.Read = l.appends.load(), l.reads.load()
-	s.Failed, s.Damaged = l.refusing(), l.damage != nil
+	s.Failed = l.Trouble()
+	s.Damaged = l.Damage() != nil || l.follow != nil && errors.Is(s.Failed, ErrCorrupt)
 	return s
 }
 
