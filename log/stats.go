@@ -95,7 +95,7 @@ func (l *Log) Stats() Stats {
 		s.Bytes += g.Size()
 	}
 	s.Appended, s.Read = l.appends.load(), l.reads.load()
-	s.Failed, s.Damaged = l.refusing(), l.damage != nil
+	s.Failed, s.Damaged = l.refusing(), l.Damage() != nil
 	return s
 }
 
