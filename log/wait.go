@@ -320,9 +320,10 @@ func (t *tail) wakeAll() {
 // wake takes a ticket off the list and tells its waiter. One wake-up is enough
 // for all that happens until the waiter looks.
 func (k *ticket) wake() {
+	w := k.w // before: then the ticket is its owner's again
 	k.listed.Store(false)
 	select {
-	case k.w.ch <- struct{}{}:
+	case w.ch <- struct{}{}:
 	default:
 	}
 }
