@@ -29,10 +29,11 @@ func (l *Log) Configure(c Config) error {
 	if l.refusing() != nil {
 		return nil
 	}
-	if lowers {
-		if err := l.waitDurable(context.Background(), l.end.Load()); err != nil {
+	if lowers && l.durable.Load() < l.end.Load() {
+		if err := l.quiet(); err != nil { // it tells no Observer, who may want the lock
 			return err
 		}
+		l.endQuiet()
 	}
 	if was.ExternalEpochs && !c.ExternalEpochs {
 		if err := l.ownEpochs(); err != nil {

@@ -17,7 +17,7 @@ func (l *Log) quiet() error {
 		err = l.refusing() // what was being sealed may have failed
 	}
 	if err != nil {
-		l.endQuiet()
+		l.endQuietWith(err)
 		return err
 	}
 	l.advance(end)
@@ -26,7 +26,11 @@ func (l *Log) quiet() error {
 
 // endQuiet lets the log's helpers back in. Whoever waits for a sync wanted to
 // have durable what was appended before quiet, which synced it.
-func (l *Log) endQuiet() {
+func (l *Log) endQuiet() { l.endQuietWith(nil) }
+
+// endQuietWith is endQuiet with what the sync of quiet came to. Who fails the log
+// meanwhile wakes the waiters too, but perhaps later.
+func (l *Log) endQuietWith(err error) {
 	s := &l.sync
 	s.Lock()
 	wake := s.waiters
@@ -34,6 +38,6 @@ func (l *Log) endQuiet() {
 	l.becomeIdle()
 	s.Unlock()
 	for _, w := range wake {
-		w.done <- nil
+		w.done <- err
 	}
 }

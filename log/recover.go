@@ -435,6 +435,13 @@ func (o *opening) settle(done []scanned) error {
 	}
 	last := done[len(done)-1]
 	o.dropSums(last.seg.Base())
+	if len(done) > 1 {
+		// Before their checksums are noted: a file that is listed, and whose name a
+		// power cut has taken, would be damage.
+		if err := l.syncDir(); err != nil {
+			return err
+		}
+	}
 	for _, s := range done {
 		if n := s.scan.Valid - s.rewrite; n > 0 {
 			if err := s.seg.Rewrite(s.rewrite, s.scan.Valid); err != nil {

@@ -72,6 +72,34 @@ func (l *Log) resetDamaged(start int64, lowered func() error) error {
 	return err
 }
 
+// removeBelowStart finishes a deletion that could not be finished. It comes before
+// the durable mark is lowered: with that below the log start, an open does not
+// believe that what lies below the start is deleted. writing is held, and the log
+// quiet.
+func (l *Log) removeBelowStart() error {
+	list := l.segments.Load()
+	n := max(list.find(l.start.Load()), 0)
+	gone := slices.Concat(l.retain.left, list.segs[:n])
+	if len(gone) == 0 {
+		return nil
+	}
+	if err := l.marks.Sync(); err != nil {
+		return err
+	}
+	l.segments.Store(list.from(n))
+	for i, s := range gone {
+		if err := l.removeSegment(s); err != nil {
+			l.retain.left = gone[i:]
+			return err
+		}
+	}
+	l.retain.left = nil
+	if err := l.syncDir(); err != nil {
+		return l.fail(err)
+	}
+	return nil
+}
+
 // reset is one under way.
 type reset struct {
 	l         *Log
@@ -85,6 +113,9 @@ type reset struct {
 
 // restart is ResetTo of a quiet log. writing is held.
 func (l *Log) restart(to int64, lowered func() error) error {
+	if err := l.removeBelowStart(); err != nil {
+		return err
+	}
 	list := l.segments.Load()
 	r := &reset{l: l, from: l.start.Load(), to: to, was: list.segs}
 	r.start = r.from
@@ -190,12 +221,6 @@ func (r *reset) clear() error {
 			return err
 		}
 	}
-	for _, s := range slices.Concat(l.retain.left, r.was[:r.i]) {
-		if err := s.Remove(); err != nil {
-			return err
-		}
-	}
-	l.retain.left = nil
 	if err := l.removeSnapshots(r.snapshots, 0); err != nil {
 		return err
 	}

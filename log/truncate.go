@@ -109,7 +109,19 @@ type truncation struct {
 // planTruncation finds out what is to be done, and changes nothing.
 func (l *Log) planTruncation(offset int64) (*truncation, error) {
 	list := l.segments.Load()
-	t := &truncation{l: l, was: list.segs, i: max(list.find(offset), 0), producers: NewProducers()}
+	i := max(list.find(offset), 0)
+	t, err := l.planCut(list, i, offset)
+	if err == nil && t.scan.Valid == 0 && i > 0 && l.gapsFrom.Load() < list.bases[i] {
+		// The gap before a segment may lie between two: an empty one behind it would
+		// be taken for what is left of one that was lost.
+		return l.planCut(list, i-1, offset)
+	}
+	return t, err
+}
+
+// planCut is planTruncation with the last segment that stays.
+func (l *Log) planCut(list *list, i int, offset int64) (*truncation, error) {
+	t := &truncation{l: l, was: list.segs, i: i, producers: NewProducers()}
 	t.old = t.was[t.i]
 	var err error
 	if t.snapshots, err = l.listSnapshots(); err != nil {

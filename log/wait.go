@@ -64,9 +64,9 @@ func (l *Log) Wait(ctx context.Context, w *Waiter, offset int64, committed bool)
 			return err
 		}
 		l.tail.add(&w.one, offset, committed)
-		// The end may have moved, and the log ended, between the look and the
-		// add: look again now that a writer sees the waiter.
-		if l.Visible(committed) > offset || l.ended() {
+		// The end may have moved, either way, and the log ended, between the look
+		// and the add: look again now that a writer sees the waiter.
+		if l.Visible(committed) > offset || l.ended() || offset > l.end.Load() || l.generation.Load() != generation {
 			l.tail.remove(&w.one)
 			w.drain()
 			continue
@@ -229,8 +229,12 @@ func (w *Waiter) enlist(at []Watch, committed bool) bool {
 		}
 		a.ticket.w = w
 		a.Log.tail.add(&a.ticket, a.seen, committed)
-		if a.Log.Visible(committed) > a.seen || a.Log.ended() || a.Offset < a.Log.start.Load() || a.Offset > a.Log.end.Load() {
+		end := max(a.Log.Visible(committed), a.Offset)
+		if end != a.seen || a.Log.ended() || a.Offset < a.Log.start.Load() || a.Offset > a.Log.end.Load() {
 			same = false
+		}
+		if end < a.seen {
+			a.Log.tail.remove(&a.ticket) // what was waited for is beyond what will come next
 		}
 	}
 	return same
@@ -316,9 +320,10 @@ func (t *tail) wakeAll() {
 // wake takes a ticket off the list and tells its waiter. One wake-up is enough
 // for all that happens until the waiter looks.
 func (k *ticket) wake() {
+	w := k.w // before: then the ticket is its owner's again
 	k.listed.Store(false)
 	select {
-	case k.w.ch <- struct{}{}:
+	case w.ch <- struct{}{}:
 	default:
 	}
 }
