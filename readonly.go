@@ -23,7 +23,10 @@ import (
 // A reader that waits polls, with pauses of 1 to 100 ms. Topics that the writer
 // makes or deletes are noticed by Topic and Topics at once, by readers within
 // 100 ms. When the writer takes records back (it truncates, or recovers from a
-// power cut), readers behind them go on, and those beyond get an *OffsetError.
+// power cut), readers behind them go on, and those beyond get an *OffsetError. They
+// are told apart by leader epochs: of a topic with ExternalEpochs whose writer
+// truncates and appends again in the same epoch, a follower may go on in what has
+// taken the place of what it has read.
 //
 // The bytes are copied, not mapped, because the writer may cut files at any time.
 //
