@@ -31,6 +31,16 @@
 // The files are Apache Kafka's, byte for byte: a partition folder can come from
 // a broker and go back to one.
 //
+// Old records go: by default, as in Kafka, those older than seven days, whole
+// segments at a time. [TopicConfig.Retention] says otherwise, with [Unlimited]
+// that nothing goes.
+//
+// # Servers and other processes
+//
+// [Partition.Fetch], [Partition.AppendBatches], [Store.Wait] and what replication
+// needs ([Partition.TruncateTo], [TopicConfig.External]) are for those who wrap a
+// store. [OpenReadOnly] follows a store that another process writes.
+//
 // # Slices
 //
 // Reading does not copy. The slices of a record, and [Batch.Bytes], point into
