@@ -63,6 +63,10 @@ func (p *Partition) Reader(o ReaderOptions) (*Reader, error) {
 		r.until = o.Until
 	}
 	r.limit = l.Visible(r.committed)
+	for try := 0; !r.cur.Settled() && try < settleTries; try++ {
+		r.cur.Restart() // a follower that is beginning anew would make the end too low
+		r.limit = l.Visible(r.committed)
+	}
 	if o.UntilEnd {
 		r.until, r.untilEnd = min(r.until, r.limit), true
 	}
@@ -76,6 +80,10 @@ func (p *Partition) Reader(o ReaderOptions) (*Reader, error) {
 	r.batch = r.newBatch()
 	return r, nil
 }
+
+// settleTries is how often a reader that is made looks again when the writer, in
+// another process, is changing what it looks at.
+const settleTries = 100
 
 func (r *Reader) newBatch() *Batch {
 	return &Batch{topic: r.p.topic.name, partition: r.p.id, coders: r.p.topic.store.env.Coders()}
@@ -256,7 +264,7 @@ func (r *Reader) restart(ctx context.Context) error {
 		return err
 	}
 	r.limit, r.aborted = r.log.Visible(r.committed), abortedTxns{}
-	if r.untilEnd {
+	if r.untilEnd && r.cur.Settled() { // else the look is repeated
 		r.until = min(r.until, r.limit)
 	}
 	return nil

@@ -176,7 +176,11 @@ func (f *follower) pollTurn(t Told) {
 	l := f.l
 	was, unstable, run := l.external.Load(), l.unstable.Load(), f.run.Load()
 	if !l.closed.Load() {
-		f.note(f.pollLocked(t))
+		err := f.pollLocked(t)
+		for try := 0; err == ErrRestarted && try < followTries; try++ {
+			err = f.pollLocked(f.told())
+		}
+		f.note(err)
 	}
 	moved := l.external.Load() != was || l.unstable.Load() != unstable || f.run.Load() != run
 	<-f.turn

@@ -20,6 +20,12 @@ func (c *Cursor) Expire() { c.run = -1 }
 // since may be no more.
 func (c *Cursor) Restarted() bool { return c.l.follow != nil && c.run != c.l.followRun() }
 
+// Settled tells whether what was asked of the log since Restart is of one run, and
+// that run can be read. It is always so of a log that is not followed.
+func (c *Cursor) Settled() bool {
+	return c.l.follow == nil || c.run&1 == 0 && c.run == c.l.followRun()
+}
+
 // followRun is the number of the follower's run; 0 for a log that is not
 // followed.
 func (l *Log) followRun() int64 {
