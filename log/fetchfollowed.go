@@ -14,6 +14,9 @@ import (
 func (l *Log) fetchFollowed(o *FetchOptions, f *Fetched) error {
 	for try := 0; ; try++ {
 		l.Poll()
+		if l.closed.Load() {
+			return ErrClosed
+		}
 		run := l.follow.run.Load()
 		if run&1 == 1 {
 			f.look(l)

@@ -28,3 +28,20 @@ func TestBusyWriterIsNoTrouble(t *testing.T) {
 		}
 	})
 }
+
+// TestFetchOfAClosedFollower: it was beginning anew when it was closed, and there
+// will never be anything to read.
+func TestFetchOfAClosedFollower(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, smallSegments)
+	g.fill(5)
+	env := NewEnv(EnvOptions{FS: g.fs})
+	defer env.Close()
+	l, err := OpenFollower(env, g.dir, g.cfg, FollowState{Told: func() Told { return Told{} }, StartOffset: -1, Sound: true})
+	require.NoError(t, err)
+	f := new(Fetched)
+	require.NoError(t, l.Fetch(FetchOptions{}, f))
+	require.NotZero(t, f.Len())
+	l.follow.run.Add(1)
+	require.NoError(t, l.Close())
+	require.ErrorIs(t, l.Fetch(FetchOptions{}, new(Fetched)), ErrClosed)
+}
