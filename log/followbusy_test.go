@@ -33,7 +33,7 @@ func TestBusyWriterIsNoTrouble(t *testing.T) {
 // will never be anything to read.
 func TestFetchOfAClosedFollower(t *testing.T) {
 	g := newRig(t, WriterPwrite, true, smallSegments)
-	g.fill(5)
+	g.fill(40)
 	env := NewEnv(EnvOptions{FS: g.fs})
 	defer env.Close()
 	l, err := OpenFollower(env, g.dir, g.cfg, FollowState{Told: func() Told { return Told{} }, StartOffset: -1, Sound: true})
