@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -127,8 +128,17 @@ func (s *together) raw(ctx context.Context, l *Log, rng *rand.Rand) error {
 	return err
 }
 
+// turns is how often the others are let by, for what comes less often.
+const turns = 300
+
+func yield(n int) {
+	for range n {
+		runtime.Gosched()
+	}
+}
+
 func (s *together) shorten(ctx context.Context, l *Log, rng *rand.Rand) error {
-	time.Sleep(time.Duration(rng.IntN(10)) * time.Millisecond)
+	yield(rng.IntN(10) * turns)
 	release, err := l.HoldDeletions(ctx)
 	if err != nil {
 		return err
@@ -142,7 +152,7 @@ func (s *together) shorten(ctx context.Context, l *Log, rng *rand.Rand) error {
 }
 
 func (s *together) remove(ctx context.Context, l *Log, rng *rand.Rand) error {
-	time.Sleep(time.Duration(rng.IntN(5)) * time.Millisecond)
+	yield(rng.IntN(5) * turns)
 	var err error
 	switch rng.IntN(3) {
 	case 0:
@@ -156,7 +166,7 @@ func (s *together) remove(ctx context.Context, l *Log, rng *rand.Rand) error {
 }
 
 func (s *together) configure(_ context.Context, l *Log, rng *rand.Rand) error {
-	time.Sleep(time.Duration(rng.IntN(10)) * time.Millisecond)
+	yield(rng.IntN(10) * turns)
 	c := *l.cfg()
 	c.SegmentBytes = 500 + rng.Int64N(3000)
 	c.Durability = []Durability{Synced, Written}[rng.IntN(2)]
@@ -177,7 +187,7 @@ func (s *together) read(_ context.Context, l *Log, rng *rand.Rand) error {
 			return err
 		}
 		if rng.IntN(10) == 0 {
-			time.Sleep(time.Millisecond)
+			yield(turns)
 			if err := b.Check(); err != nil {
 				return fmt.Errorf("a batch that was pinned: %w", err)
 			}
@@ -191,7 +201,7 @@ func (s *together) fetch(_ context.Context, l *Log, rng *rand.Rand) error {
 	start, end := l.LogStartOffset(), l.LogEndOffset()
 	err := l.Fetch(FetchOptions{Offset: start + rng.Int64N(max(end-start, 0)+1), MaxBytes: 2000, Committed: rng.IntN(2) == 0, Verify: true}, &f)
 	if err == nil && f.Len() > 0 {
-		time.Sleep(time.Millisecond)
+		yield(turns)
 		if b, err := codec.Next(f.Bytes()); err != nil || b.Check() != nil {
 			return fmt.Errorf("fetched bytes are no batch: %w", errors.Join(err, b.Check()))
 		}
@@ -209,7 +219,7 @@ func (s *together) wait(ctx context.Context, l *Log, rng *rand.Rand) error {
 }
 
 func (s *together) rest(ctx context.Context, l *Log, rng *rand.Rand) error {
-	time.Sleep(time.Duration(rng.IntN(3)) * time.Millisecond)
+	yield(rng.IntN(3) * turns)
 	l.tryRest(rng.IntN(2) == 0)
 	return l.Sync(ctx)
 }
