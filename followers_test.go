@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math/bits"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -138,7 +139,9 @@ func followAppend(st *Store, r *rand.Rand, end <-chan struct{}) (over bool, err 
 		if err != nil {
 			return false, err
 		}
-		if name == "cut" {
+		// Without mapped words a follower may be late to learn of it: see
+		// docs/durability.md.
+		if name == "cut" && bits.UintSize == 64 {
 			start, end := p.LogStartOffset(), p.LogEndOffset()
 			switch r.IntN(10) {
 			case 0:

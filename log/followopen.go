@@ -79,7 +79,7 @@ func (f *follower) begin() error {
 		start = t.Start
 	}
 	list = f.relevant(list, start)
-	if t.Known && len(list) > 0 && list[0].base > start {
+	if t.Known && (len(list) == 0 || list[0].base > start) {
 		// A partition that is being deleted loses its files one by one. What else
 		// removes files makes the new start durable before.
 		return &segment.CorruptError{Path: l.env.fsys.Path(segment.Join(l.dir, segment.FileName(start, segment.LogSuffix))),
