@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"math/bits"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -139,9 +138,7 @@ func followAppend(st *Store, r *rand.Rand, end <-chan struct{}) (over bool, err 
 		if err != nil {
 			return false, err
 		}
-		// Without mapped words a follower may be late to learn of it: see
-		// docs/durability.md.
-		if name == "cut" && bits.UintSize == 64 {
+		if name == "cut" {
 			start, end := p.LogStartOffset(), p.LogEndOffset()
 			switch r.IntN(10) {
 			case 0:
@@ -237,7 +234,6 @@ func (c *followCount) follow(ctx context.Context, st *Store, name string) error 
 	}
 	defer rd.Close()
 	next := rd.Offset()
-	late := 0
 again:
 	for rec, err := range rd.Records(ctx) {
 		var gone *OffsetError
@@ -248,17 +244,9 @@ again:
 				goto again
 			}
 		}
-		if bits.UintSize == 32 && errors.Is(err, ErrCorrupt) && late < 1000 {
-			// Without mapped words it may be late to learn that a recovery has begun,
-			// and reading again helps: docs/durability.md.
-			late++
-			<-time.After(time.Millisecond)
-			goto again
-		}
 		if err != nil {
 			return fmt.Errorf("%s at %d: %w", name, next, err)
 		}
-		late = 0
 		if rec.Offset != next || !bytes.Equal(rec.Value, followValue(name, next)) {
 			return fmt.Errorf("%s at %d: offset %d is %.60q", name, next, rec.Offset, rec.Value)
 		}

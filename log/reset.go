@@ -137,6 +137,7 @@ func (l *Log) restart(to int64, lowered func() error) error {
 	}
 	if err != nil {
 		l.raise(was, lowered)
+		l.retain.epochs = true // the file may have the new epoch
 		return spaceError(errors.Join(err, r.empty.DropHead()))
 	}
 	p := NewProducers()

@@ -65,3 +65,25 @@ func TestDoubt(t *testing.T) {
 	require.NoError(t, c.Truncated())
 	require.Equal(t, error(seeming), c.unlessStale(seeming), "no truncation: it is damage")
 }
+
+// TestDisprovedEpoch: a truncation that was killed when it had noted its epoch,
+// and not cut anything, did not happen: the records are there, of their epoch.
+func TestDisprovedEpoch(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, smallSegments)
+	g.open()
+	g.add(40, Synced)
+	var e Epochs
+	g.log.Abandon()
+	e.Assign(0, 0)
+	e.Assign(1, 33)
+	e.Assign(2, 40) // that of a log that ended here once
+	g.putFile(epochsName, e.Append(nil))
+	g.st = OpenState{RecoveryPoint: 0, StartOffset: -1, HighWatermark: -1}
+	l := g.open()
+	require.EqualValues(t, 40, l.LogEndOffset())
+	epoch, end := l.EndOffsetForEpoch(0)
+	require.Equal(t, []int64{0, 40}, []int64{int64(epoch), end})
+	kept, err := ParseEpochs(g.getFile(epochsName))
+	require.NoError(t, err)
+	require.Equal(t, []EpochEntry{{0, 0}, {2, 40}}, kept.Entries())
+}

@@ -202,6 +202,7 @@ func (t *truncation) prepare(lowered func() error) (err error) {
 		return nil
 	}
 	l.raise(was, lowered)
+	l.retain.epochs = true // the file may have the new epoch
 	if t.copied {
 		err = errors.Join(err, t.old.DropHead())
 	}
