@@ -250,19 +250,19 @@ func (sc *scan) look(ctx context.Context, p *scanPart, from, until int64) (int64
 		if !sc.match.matches(rec) {
 			continue
 		}
-		if len(p.hits) == sc.quota {
-			if !sc.newest {
-				return rec.Offset, nil
-			}
-			// The last ones are wanted; the others are found again.
-			p.hits = slices.Delete(p.hits, 0, 1)
-			done = p.hits[0].offset
+		if len(p.hits) == sc.quota && !sc.newest {
+			return rec.Offset, nil
 		}
 		shown, err := show(rec, sc.preview)
 		if err != nil {
 			return done, err
 		}
 		p.hits = append(p.hits, hit{rec.Offset, rec.Timestamp.UnixMilli(), shown})
+		if len(p.hits) > sc.quota {
+			// The last ones are wanted; the others are found again.
+			p.hits = slices.Delete(p.hits, 0, 1)
+			done = p.hits[0].offset
+		}
 	}
 	return done, nil
 }
