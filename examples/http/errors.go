@@ -93,8 +93,8 @@ func problemOf(err error) problem {
 // fail answers with an error. An answer that has begun is broken off, so that
 // nobody takes it for a whole one.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		panic(http.ErrAbortHandler) // nobody is there
+	if r.Context().Err() != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		panic(http.ErrAbortHandler) // nobody is there; one who was too slow with the body may be
 	}
 	p := problemOf(err)
 	if p.status >= http.StatusInternalServerError && p.status != http.StatusServiceUnavailable {
