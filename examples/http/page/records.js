@@ -24,7 +24,6 @@ export function show(name) {
   topic = name;
   stopFollowing();
   form.reset();
-  beginChanged();
   form.partition.replaceChildren(make('option', {value: ''}, 'all'));
   if (name !== '') search();
 }
@@ -64,6 +63,7 @@ async function more() {
   const from = topic;
   tell(by('records-error'), '');
   say(by('found'), 'Searching …');
+  const focused = document.activeElement === by('more'); // a disabled button loses it
   by('more').disabled = true;
   let answer;
   try {
@@ -76,7 +76,6 @@ async function more() {
     return;
   }
   if (mine !== request) return;
-  const focused = document.activeElement === by('more');
   const rows = answer.records.map(row);
   list.append(...rows);
   settle();
@@ -84,7 +83,7 @@ async function more() {
   next = answer.next;
   by('more').hidden = next === '';
   by('more').disabled = false;
-  if (focused && rows.length > 0) rows[0].firstChild.focus();
+  if (focused) (rows[0]?.firstChild ?? by('more')).focus();
   const failed = (answer.failed ?? []).map((f) => `partition ${f.partition}: ${f.error}`);
   tell(by('records-error'), failed.join('; '));
   say(by('found'), found(answer));
@@ -246,6 +245,7 @@ setInterval(() => {
 }, 1000);
 
 form.begin.addEventListener('change', beginChanged);
+form.addEventListener('reset', () => setTimeout(beginChanged));
 form.addEventListener('submit', (event) => { event.preventDefault(); search(); });
 by('more').addEventListener('click', more);
 by('follow').addEventListener('click', async () => {
