@@ -171,6 +171,14 @@ func TestFollowFilteredPosition(t *testing.T) {
 	})
 }
 
+// TestFollowHead asks for the header only.
+func TestFollowHead(t *testing.T) {
+	f := start(t, nil)
+	f.topic("orders", leat.TopicConfig{})
+	a := f.do(f.request("HEAD", "/topics/orders/events", nil)).is(http.StatusOK)
+	require.Equal(t, "text/event-stream", a.header.Get("Content-Type"))
+}
+
 // TestStreams lets only so many be under way, and counts those that have ended.
 func TestStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

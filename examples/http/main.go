@@ -59,8 +59,10 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		flags.Usage()
 		return 2
 	}
-	if hosts != "" {
-		s.hosts = strings.Split(hosts, ",")
+	for name := range strings.SplitSeq(hosts, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			s.hosts = append(s.hosts, name)
+		}
 	}
 	if err := run(ctx, s, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "http:", err)

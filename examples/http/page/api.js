@@ -2,7 +2,14 @@
 
 const patience = 8000; // ms without an answer, after which there is none
 
-// Problem is an answer that is an error. Other errors mean that there is no answer.
+// NoAnswer is the error of a server that is not there.
+export class NoAnswer extends Error {
+  constructor(cause) {
+    super('The server does not answer.', {cause});
+  }
+}
+
+// Problem is an answer that is an error.
 export class Problem extends Error {
   constructor(body, status) {
     super(body.error ?? `The server answered ${status}.`);
@@ -21,15 +28,22 @@ export function address(path, params = {}) {
 }
 
 export async function get(path, params) {
-  const answer = await fetch(address(path, params), {signal: AbortSignal.timeout(patience)});
-  const body = await answer.json();
+  let answer, body;
+  try {
+    answer = await fetch(address(path, params), {signal: AbortSignal.timeout(patience)});
+    body = await answer.json();
+  } catch (err) {
+    throw new NoAnswer(err);
+  }
   if (!answer.ok) throw new Problem(body, answer.status);
   return body;
 }
 
-// why is an error in words for the user.
+// why is an error of get in words for the user. Others are ours: they go on, to
+// the console.
 export function why(err) {
-  return err instanceof Problem ? err.message : 'The server does not answer.';
+  if (!(err instanceof Problem || err instanceof NoAnswer)) throw err;
+  return err.message;
 }
 
 export const topicPath = (name) => 'topics/' + encodeURIComponent(name);

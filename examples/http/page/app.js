@@ -2,7 +2,7 @@
 
 import * as charts from './charts.js';
 import * as format from './format.js';
-import {get} from './api.js';
+import {get, why} from './api.js';
 import {by, make, roving, say, tell} from './dom.js';
 import {perSecond, quantile} from './rates.js';
 import * as topic from './topic.js';
@@ -20,17 +20,18 @@ async function tick() {
     answered = new Date();
     tell(by('offline'), '');
     await topic.refresh();
-  } catch {
-    lost();
+  } catch (err) {
+    lost(why(err));
+  } finally {
+    setTimeout(tick, interval);
   }
-  setTimeout(tick, interval);
 }
 
-function lost() {
+function lost(reason) {
   charts.gap(Date.now() / 1000);
   state('offline', 'bad');
   const since = answered ? ` The numbers are those of ${answered.toLocaleTimeString('en-GB')}.` : '';
-  tell(by('offline'), `The server does not answer. Trying again every second.${since}`);
+  tell(by('offline'), `${reason} Trying again every second.${since}`);
 }
 
 function state(text, kind) {

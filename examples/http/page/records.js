@@ -134,10 +134,9 @@ async function toggle(item, button, r) {
     if (r.bytes > whole) params.preview = whole;
     const answer = await get(`${topicPath(topic)}/partitions/${r.partition}/records`, params);
     const full = answer.records[0];
-    if (!full || full.offset !== r.offset) throw new Error('gone');
-    box.replaceChildren(...details(full));
+    box.replaceChildren(...full?.offset === r.offset ? details(full) : ['The record is no longer there.']);
   } catch (err) {
-    box.replaceChildren(make('p', {className: 'error', role: 'alert'}, err.message === 'gone' ? 'The record is no longer there.' : why(err)));
+    box.replaceChildren(make('p', {className: 'error', role: 'alert'}, why(err)));
   }
 }
 

@@ -22,7 +22,7 @@ export function show(wanted) {
   by('partitions').tBodies[0].replaceChildren();
   by('config').replaceChildren();
   records.show(name);
-  if (name !== '') refresh().catch(() => {}); // the clock's turn tells of errors
+  if (name !== '') refresh().catch(why); // a server that is not there is told of every second
 }
 
 // refresh asks for the numbers again. It fails when the server does not answer.
