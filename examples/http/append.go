@@ -77,8 +77,6 @@ func (s *server) body(w http.ResponseWriter, r *http.Request, limit int64) ([]by
 	if err != nil {
 		return nil, bodyError(err)
 	}
-	// From here on what is read is only whether the client is still there.
-	http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return b, nil
 }
 

@@ -55,7 +55,7 @@ func (s *server) patient(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		if r.ContentLength != 0 {
-			// Taken back by body. A body that nobody asks for is the server's to skip.
+			// http.Server takes it back when the body has been read.
 			rc.SetReadDeadline(time.Now().Add(s.limits.readBody))
 		}
 		p := &patientWriter{ResponseWriter: w, rc: rc, chunk: s.limits.writeChunk}

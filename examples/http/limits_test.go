@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -181,10 +181,65 @@ func TestLimitedListener(t *testing.T) {
 		require.NoError(t, l.Close())
 		require.ErrorIs(t, <-ended, net.ErrClosed)
 		require.NoError(t, c.Close())
-		require.Equal(t, 0, len(l.(*limitedListener).places))
-		require.True(t, c.Close() == nil || errors.Is(c.Close(), net.ErrClosed))
-		require.Equal(t, 0, len(l.(*limitedListener).places), "a second Close gives no second place")
+		require.Empty(t, l.(*limitedListener).places)
 	})
+}
+
+// TestLimitedConn closes a connection twice, which gives back one place.
+func TestLimitedConn(t *testing.T) {
+	pipes := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+	l := limitConns(pipes, 2)
+	go func() {
+		for range 2 {
+			pipes.dial(context.Background(), "", "")
+		}
+	}()
+	first, err := l.Accept()
+	require.NoError(t, err)
+	second, err := l.Accept()
+	require.NoError(t, err)
+	require.NoError(t, first.Close())
+	require.NoError(t, first.Close())
+	require.Len(t, l.(*limitedListener).places, 1)
+	require.NoError(t, second.Close())
+	require.NoError(t, l.Close())
+}
+
+// TestSlowDisk takes longer over a request than a client may take for its body:
+// that does not count.
+func TestSlowDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestServer(nil)
+		srv := &http.Server{Handler: s.patient(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, err := s.body(w, r, 10)
+			require.NoError(t, err)
+			<-time.After(2 * defaultLimits.readBody)
+			require.NoError(t, r.Context().Err(), "the client is still there")
+		}))}
+		l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+		go srv.Serve(l)
+		f := &fixture{t: t, url: "http://localhost", http: &http.Client{Transport: &http.Transport{DialContext: l.dial}}}
+		f.post("/", binary, "x").is(http.StatusOK)
+		f.http.CloseIdleConnections()
+		require.NoError(t, srv.Close())
+	})
+}
+
+// TestBrokenOff has an error come up in the middle of an answer: nobody can take
+// it for a whole one.
+func TestBrokenOff(t *testing.T) {
+	f := start(t, nil)
+	srv := httptest.NewServer(f.s.patient(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "the beginning")
+		f.s.fail(w, r, leat.ErrCorrupt)
+	})))
+	defer srv.Close()
+	resp, err := srv.Client().Get(srv.URL)
+	if err == nil {
+		_, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+	}
+	require.ErrorContains(t, err, "EOF")
 }
 
 // TestHeaderLimit refuses headers that are too large.

@@ -29,6 +29,7 @@ func newSite(t *testing.T) *site {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	s := &site{fixture: &fixture{t: t, store: store, http: &http.Client{}}, addr: "127.0.0.1:0"}
+	s.s = newTestServer(store)
 	s.start()
 	t.Cleanup(func() { s.stop() })
 	return s
@@ -40,7 +41,6 @@ func (s *site) start() {
 	require.NoError(s.t, err)
 	s.addr = l.Addr().String()
 	s.url = "http://" + s.addr
-	s.s = newTestServer(s.store)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.s.serve(ctx, l) }()
@@ -184,7 +184,13 @@ func TestPageOffline(t *testing.T) {
 	b.do(chromedp.Click(chromedp.CSS("#r0-40"))) // asks for the whole record
 	b.until(`document.querySelector(".record .error")?.textContent === "The server does not answer."`)
 
+	// It is back, but has no place for streams yet.
+	s.s = newTestServer(s.store, func(l *limits) { l.streams = 1 })
+	leave, err := take(s.s.streams)
+	require.NoError(t, err)
 	s.start()
+	b.until(`document.querySelector("#records-error").textContent.includes("refused")`)
+	leave()
 	b.until(`document.querySelector("#offline").hidden && document.querySelector("#state").textContent === "live"`)
 	b.until(`document.querySelector("#records > li > button").id === "r0-41"`)
 	b.until(`document.querySelector("#records-error").hidden`)

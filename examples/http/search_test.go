@@ -84,6 +84,26 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+// TestSearchSkewed has the newest and the oldest records in one partition each:
+// the others have to wait for their turn.
+func TestSearchSkewed(t *testing.T) {
+	f := start(t, nil)
+	topic := f.topic("orders", leat.TopicConfig{Partitions: 3})
+	for i := range 600 {
+		appendTo(t, topic, int32(i/200), leat.Record{Timestamp: time.UnixMilli(int64(1_700_000_000_000 + i))})
+	}
+	for _, order := range []string{"oldest", "newest"} {
+		got := searchAll(f, "limit=150&order="+order)
+		require.Len(t, got, 600)
+		require.True(t, slices.IsSortedFunc(got, func(a, b jsonRecord) int {
+			if order == "newest" {
+				a, b = b, a
+			}
+			return int(a.Timestamp - b.Timestamp)
+		}), order)
+	}
+}
+
 // searchAll follows next to the end.
 func searchAll(f *fixture, params string) (all []jsonRecord) {
 	f.t.Helper()

@@ -120,9 +120,6 @@ func TestStop(t *testing.T) {
 	f := &fixture{t: t, url: url, http: &http.Client{Transport: &http.Transport{}}}
 	s := f.follow("/topics/orders/events", "")
 	s.want("begin")
-	reserve, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")) // says nothing, as browsers' do
-	require.NoError(t, err)
-	defer reserve.Close()
 	interrupt()
 	for more := true; more; {
 		_, more = s.next()
@@ -144,6 +141,20 @@ func serving(t *testing.T, out io.Reader) string {
 	require.Equal(t, []string{"store", "serving"}, []string{store, word})
 	go io.Copy(io.Discard, out)
 	return strings.TrimSuffix(url, "/")
+}
+
+// TestStopReserve does not wait for connections that say nothing, as browsers keep
+// them in reserve.
+func TestStopReserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, stop := pipe(t)
+		c := f.connect()
+		synctest.Wait()
+		began := time.Now()
+		stop()
+		require.Less(t, time.Since(began), time.Second)
+		closed(t, c)
+	})
 }
 
 // TestStopImpatient does not wait for ever for a client that takes its time.

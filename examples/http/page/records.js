@@ -217,8 +217,9 @@ function connect() {
   on('failure', (f) => tell(by('records-error'), `Partition ${f.partition} cannot be followed: ${f.error}`));
   mine.addEventListener('error', () => {
     if (stream !== mine) return;
-    tell(by('records-error'), 'Following is interrupted. Trying again.');
-    if (mine.readyState === EventSource.CLOSED) retry = setTimeout(connect, again); // it gave up; we do not
+    const refused = mine.readyState === EventSource.CLOSED; // then it gives up; we do not
+    tell(by('records-error'), `Following is ${refused ? 'refused' : 'interrupted'}. Trying again.`);
+    if (refused) retry = setTimeout(connect, again);
   });
 }
 
