@@ -283,10 +283,14 @@ func TestPageNarrow(t *testing.T) {
 	topic := s.fill()
 	s.topic(strings.Repeat("a-long-name.", 20), leat.TopicConfig{})
 	appendTo(t, topic, 0, leat.Record{Key: []byte(strings.Repeat("k", 3000)), Value: []byte(strings.Repeat("v", 3000))})
+	require.NoError(t, partitionOf(t, topic, 2).ResetTo(123_456_789_012))
 	b.do(chromedp.Navigate(s.url + "/#topic=orders"))
 	b.until(rowCount + ` === 50`)
 	b.do(chromedp.Click(chromedp.CSS("#r0-40")), chromedp.Click(chromedp.CSS(".config summary")))
 	b.until(`document.querySelector(".record pre") !== null && document.querySelectorAll("#config div").length > 5`)
+	require.Contains(t, b.text("#config"), "retention.ms 7 d")
+	require.Contains(t, b.text("#config"), "segment.bytes 1 GiB")
+	require.Contains(t, b.text("#partitions"), "123,456,789,012")
 	wider := `[...document.querySelectorAll("body *")].filter((e) => {
 		const r = e.getBoundingClientRect();
 		return e.closest(".skip") === null && (r.right > innerWidth + 0.5 || r.left < -0.5) && getComputedStyle(e).clipPath === "none" && e.closest("thead") === null;

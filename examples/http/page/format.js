@@ -23,6 +23,19 @@ export const rate = known((n) => scaled(n, 1000, ['', 'k', 'M', 'G']) + '/s');
 export const byteRate = known((n) => scaled(n, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB']) + '/s');
 export const duration = known((ns) => scaled(ns, 1000, ['ns', 'µs', 'ms', 's']));
 
+// property is the value of one of Kafka's properties, with the unit that its name
+// ends in.
+export function property(name, value) {
+  if (value === '9223372036854775807' || value === '-1') return 'unlimited';
+  if (value === '') return '–';
+  if (/\.bytes$/.test(name)) return bytes(Number(value));
+  if (!/\.ms$/.test(name)) return value;
+  for (const [unit, length] of [['d', 86400e3], ['h', 3600e3], ['min', 60e3], ['s', 1e3]]) {
+    if (value > 0 && value % length === 0) return `${whole.format(value / length)}\u202f${unit}`;
+  }
+  return `${whole.format(value)}\u202fms`;
+}
+
 const pad = (n, digits = 2) => String(n).padStart(digits, '0');
 
 // time is the local time of ms since 1970, to the millisecond.

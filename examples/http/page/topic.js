@@ -79,5 +79,5 @@ function config(info) {
   const text = JSON.stringify(items);
   if (by('config').dataset.shown === text) return;
   by('config').dataset.shown = text;
-  by('config').replaceChildren(...items.map(([key, value]) => make('div', {}, make('dt', {}, key), make('dd', {}, value === '' ? '–' : value))));
+  by('config').replaceChildren(...items.map(([key, value]) => make('div', {}, make('dt', {}, key), make('dd', {title: value}, format.property(key, value)))));
 }
