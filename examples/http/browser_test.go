@@ -40,16 +40,23 @@ func browser(t *testing.T, width, height int64) *tab {
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // root cannot have one
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(t.Logf))
-	t.Cleanup(cancel)
-	b := &tab{t: t, ctx: ctx}
-	b.do(chromedp.EmulateViewport(width, height))
+	b := &tab{t: t}
+	for try := 1; b.ctx == nil; try++ {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+		ctx, cancelExec := chromedp.NewExecAllocator(ctx, options...)
+		ctx, cancelTab := chromedp.NewContext(ctx, chromedp.WithErrorf(t.Logf))
+		end := func() { cancelTab(); cancelExec(); cancel() }
+		// The first action starts the browser, which can fail when the machine is busy.
+		if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, height)); err != nil {
+			end()
+			require.Less(t, try, 3, "Chromium does not start: %v", err)
+			continue
+		}
+		t.Cleanup(end)
+		b.ctx = ctx
+	}
 
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(b.ctx)
 	said := chromedp.Console(ctx)
 	b.console = func() (complaints []string) {
 		stop() // what came before is still told

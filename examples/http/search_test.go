@@ -90,7 +90,7 @@ func TestSearchSkewed(t *testing.T) {
 	f := start(t, nil)
 	topic := f.topic("orders", leat.TopicConfig{Partitions: 3})
 	for i := range 600 {
-		appendTo(t, topic, int32(i/200), leat.Record{Timestamp: time.UnixMilli(int64(1_700_000_000_000 + i))})
+		appendTo(t, topic, int32(i/200), leat.Record{Timestamp: time.UnixMilli(1_700_000_000_000 + int64(i))})
 	}
 	for _, order := range []string{"oldest", "newest"} {
 		got := searchAll(f, "limit=150&order="+order)
