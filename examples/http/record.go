@@ -70,7 +70,7 @@ type jsonRecord struct {
 	Key       blob         `json:"key"`
 	Value     blob         `json:"value"`
 	Headers   []jsonHeader `json:"headers,omitempty"`
-	// Bytes are those of key and value. Cut: they are longer than shown.
+	// Bytes are those of key and value. Cut: there is more to the record than is shown.
 	Bytes int  `json:"bytes"`
 	Cut   bool `json:"cut,omitempty"`
 }
