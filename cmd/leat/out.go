@@ -183,3 +183,11 @@ func (t *table) list(w *bufio.Writer) {
 		}
 	}
 }
+
+// words is what an error says, for a place where nobody doubts who says it.
+func words(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.TrimPrefix(err.Error(), "leat: ")
+}
