@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -167,16 +166,6 @@ aborted ones only with --isolation read_uncommitted.
 	return cmd
 }
 
-func oneTopic(_ *cobra.Command, args []string) error {
-	switch len(args) {
-	case 0:
-		return errors.New("which topic?")
-	case 1:
-		return nil
-	}
-	return fmt.Errorf("one topic at a time, not %d: %s", len(args), strings.Join(args, " "))
-}
-
 // consume prints until the end, whatever that is.
 func consume(ctx context.Context, o *consumeOptions, stdout io.Writer) (err error) {
 	st, err := openReading(o.dir)
@@ -195,18 +184,26 @@ func consume(ctx context.Context, o *consumeOptions, stdout io.Writer) (err erro
 	if cerr := c.end(); err == nil {
 		err = cerr
 	}
-	return explain(err)
+	return explainOffset(err)
 }
 
-// explain says what an offset that is not there means for who reads.
-func explain(err error) error {
-	var gone *leat.OffsetError
-	switch {
-	case !errors.As(err, &gone):
-		return err
-	case gone.Offset < gone.Start:
-		return fmt.Errorf("%s-%d: offset %d was deleted; the first that is there is %d: %w",
-			gone.Topic, gone.Partition, gone.Offset, gone.Start, err)
+// offsetGone says what an offset that is not there means for who reads.
+type offsetGone struct{ *leat.OffsetError }
+
+func (e offsetGone) Error() string {
+	if e.Offset < e.Start {
+		return fmt.Sprintf("%s-%d: offset %d is no longer there: the first is %d now (--offset %d goes on there)",
+			e.Topic, e.Partition, e.Offset, e.Start, e.Start)
 	}
-	return fmt.Errorf("%s-%d ends at offset %d, before %d: %w", gone.Topic, gone.Partition, gone.End, gone.Offset, err)
+	return fmt.Sprintf("%s-%d: offset %d is not there: the partition ends at %d", e.Topic, e.Partition, e.Offset, e.End)
+}
+
+func (e offsetGone) Unwrap() error { return e.OffsetError }
+
+func explainOffset(err error) error {
+	var gone *leat.OffsetError
+	if errors.As(err, &gone) {
+		return offsetGone{gone}
+	}
+	return err
 }

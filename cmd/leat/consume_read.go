@@ -31,7 +31,7 @@ type consumer struct {
 	buf  []byte // whole records
 	left int64  // to be printed; negative: no limit
 
-	reading map[int32]bool
+	reading map[int32]*partitionReader
 	open    int // partitions that have not ended
 	next    chan arrival
 	readers sync.WaitGroup
@@ -45,14 +45,13 @@ type arrival struct {
 }
 
 type partitionReader struct {
-	part   *leat.Partition
 	reader *leat.Reader
 	skip   int64 // records that are left out
 	done   chan struct{}
 }
 
 func newConsumer(ctx context.Context, st *leat.Store, o *consumeOptions, out io.Writer) *consumer {
-	c := &consumer{st: st, o: o, form: o.form, out: out, left: -1, reading: map[int32]bool{}, next: make(chan arrival)}
+	c := &consumer{st: st, o: o, form: o.form, out: out, left: -1, reading: map[int32]*partitionReader{}, next: make(chan arrival)}
 	c.ctx, c.stop = context.WithCancel(ctx)
 	if o.max > 0 {
 		c.left = o.max
@@ -74,7 +73,7 @@ func (c *consumer) begin() error {
 	}
 	var readers []*partitionReader
 	for _, id := range ids {
-		if c.reading[id] {
+		if c.reading[id] != nil {
 			continue // named twice
 		}
 		r, err := c.read(topic, id, c.o.from)
@@ -106,14 +105,13 @@ func (c *consumer) read(topic *leat.Topic, id int32, at from) (*partitionReader,
 	if err != nil {
 		return nil, err
 	}
-	c.reading[id] = true
-	return &partitionReader{part: p, reader: r, skip: skip, done: make(chan struct{})}, nil
+	c.reading[id] = &partitionReader{reader: r, skip: skip, done: make(chan struct{})}
+	return c.reading[id], nil
 }
 
 func (c *consumer) start(r *partitionReader) {
 	c.open++
 	c.readers.Go(func() {
-		defer r.reader.Close()
 		for {
 			b, err := r.reader.Next(c.ctx)
 			select {
@@ -174,7 +172,7 @@ func (c *consumer) look() error {
 		return err
 	}
 	for p := range topic.Partitions() {
-		if c.reading[p.ID()] {
+		if c.reading[p.ID()] != nil {
 			continue
 		}
 		r, err := c.read(topic, p.ID(), from{})
@@ -251,6 +249,10 @@ func (c *consumer) flush() error {
 func (c *consumer) end() error {
 	c.stop()
 	c.readers.Wait()
+	// Only now: what was being printed lived until here.
+	for _, r := range c.reading {
+		_ = r.reader.Close()
+	}
 	return c.flush()
 }
 

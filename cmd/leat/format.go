@@ -16,30 +16,30 @@ type printed interface {
 	append(dst []byte, r *leat.Record) []byte
 }
 
-// template is a --format of kcat's.
-type template struct {
-	parts []part
+// recordFormat is a --format of kcat's.
+type recordFormat struct {
+	parts []formatPart
 	null  string // stands for what is null
 	end   string // behind each record
 }
 
-// part is a text, or what stands behind a '%'.
-type part struct {
+// formatPart is a text, or what stands behind a '%'.
+type formatPart struct {
 	verb byte // 0: text
 	text string
 }
 
-const verbs = "kKsSRhopTt"
+const formatVerbs = "kKsSRhopTt"
 
 // parseTemplate reads a --format. A record ends with end, unless the format ends
 // with an escape: then it says itself how a record ends.
-func parseTemplate(format, null, end string) (*template, error) {
-	t := &template{null: null, end: end}
+func parseTemplate(format, null, end string) (*recordFormat, error) {
+	t := &recordFormat{null: null, end: end}
 	var text []byte
 	for s := format; s != ""; {
 		switch {
 		case s[0] == '\\':
-			b, rest, err := escape(s)
+			b, rest, err := cutEscape(s)
 			if err != nil {
 				return nil, err
 			}
@@ -56,16 +56,16 @@ func parseTemplate(format, null, end string) (*template, error) {
 		case s[1] == '%':
 			text, s = append(text, '%'), s[2:]
 			continue
-		case strings.IndexByte(verbs, s[1]) < 0:
-			return nil, fmt.Errorf("%%%c is none of %%%s", s[1], strings.Join(strings.Split(verbs, ""), " %"))
+		case strings.IndexByte(formatVerbs, s[1]) < 0:
+			return nil, fmt.Errorf("%%%c is none of %%%s", s[1], strings.Join(strings.Split(formatVerbs, ""), " %"))
 		}
 		if len(text) > 0 {
-			t.parts, text = append(t.parts, part{text: string(text)}), nil
+			t.parts, text = append(t.parts, formatPart{text: string(text)}), nil
 		}
-		t.parts, s = append(t.parts, part{verb: s[1]}), s[2:]
+		t.parts, s = append(t.parts, formatPart{verb: s[1]}), s[2:]
 	}
 	if len(text) > 0 {
-		t.parts = append(t.parts, part{text: string(text)})
+		t.parts = append(t.parts, formatPart{text: string(text)})
 	}
 	return t, nil
 }
@@ -78,7 +78,7 @@ func unescape(s string) (string, error) {
 			text, s = append(text, s[0]), s[1:]
 			continue
 		}
-		b, rest, err := escape(s)
+		b, rest, err := cutEscape(s)
 		if err != nil {
 			return "", err
 		}
@@ -89,7 +89,7 @@ func unescape(s string) (string, error) {
 
 // escape is the byte that the escape at the beginning of s stands for, and what
 // follows it.
-func escape(s string) (b byte, rest string, err error) {
+func cutEscape(s string) (b byte, rest string, err error) {
 	if len(s) == 1 {
 		return 0, "", errors.New(`it ends with a single '\' ('\\' is one)`)
 	}
@@ -114,7 +114,7 @@ func escape(s string) (b byte, rest string, err error) {
 	return 0, "", fmt.Errorf(`%q is none of \n \r \t \0 \\ \xNN`, s[:2])
 }
 
-func (t *template) append(dst []byte, r *leat.Record) []byte {
+func (t *recordFormat) append(dst []byte, r *leat.Record) []byte {
 	for i := range t.parts {
 		switch p := &t.parts[i]; p.verb {
 		case 0:
@@ -124,11 +124,11 @@ func (t *template) append(dst []byte, r *leat.Record) []byte {
 		case 's':
 			dst = t.bytes(dst, r.Value)
 		case 'K':
-			dst = strconv.AppendInt(dst, length(r.Key), 10)
+			dst = strconv.AppendInt(dst, lengthOf(r.Key), 10)
 		case 'S':
-			dst = strconv.AppendInt(dst, length(r.Value), 10)
+			dst = strconv.AppendInt(dst, lengthOf(r.Value), 10)
 		case 'R':
-			dst = binary.BigEndian.AppendUint32(dst, uint32(length(r.Value)))
+			dst = binary.BigEndian.AppendUint32(dst, uint32(lengthOf(r.Value)))
 		case 'h':
 			for n, h := range r.Headers {
 				if n > 0 {
@@ -150,15 +150,15 @@ func (t *template) append(dst []byte, r *leat.Record) []byte {
 	return append(dst, t.end...)
 }
 
-func (t *template) bytes(dst, b []byte) []byte {
+func (t *recordFormat) bytes(dst, b []byte) []byte {
 	if b == nil {
 		return append(dst, t.null...)
 	}
 	return append(dst, b...)
 }
 
-// length is -1 for null, as kcat has it.
-func length(b []byte) int64 {
+// lengthOf is -1 for null, as kcat has it.
+func lengthOf(b []byte) int64 {
 	if b == nil {
 		return -1
 	}

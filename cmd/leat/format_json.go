@@ -92,7 +92,7 @@ type jsonLine struct {
 	Timestamp   *int64          `json:"timestamp"`
 	Key         *string         `json:"key"`
 	KeyBase64   []byte          `json:"keyBase64"`
-	Value       member          `json:"value"`
+	Value       jsonMember      `json:"value"`
 	ValueBase64 []byte          `json:"valueBase64"`
 	Headers     []struct {
 		Key         *string `json:"key"`
@@ -102,14 +102,14 @@ type jsonLine struct {
 	} `json:"headers"`
 }
 
-// member is a string or null that must be told from nothing at all: what was
+// jsonMember is a string or null that must be told from nothing at all: what was
 // forgotten must not become a tombstone.
-type member struct {
+type jsonMember struct {
 	there bool
 	text  *string
 }
 
-func (m *member) UnmarshalJSON(b []byte) error {
+func (m *jsonMember) UnmarshalJSON(b []byte) error {
 	m.there = true
 	return json.Unmarshal(b, &m.text)
 }

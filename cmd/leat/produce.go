@@ -189,7 +189,7 @@ func produce(ctx context.Context, o *produceOptions, stdin io.Reader, stderr io.
 	defer stop()
 	err = appendLines(ctx, newInput(reading, stdin, o.files), o, a)
 	// What was read is appended, unless it is the appending that does not work.
-	if r := (*refused)(nil); !errors.As(err, &r) && a.failure() == nil {
+	if r := (*badBatch)(nil); !errors.As(err, &r) && a.failure() == nil {
 		if ferr := a.flush(); ferr != nil {
 			err = ferr
 		}
@@ -239,7 +239,7 @@ func openAny(dir string, _ *leat.Options) (*leat.Store, error) {
 func blank(line []byte) bool { return len(bytes.TrimSpace(line)) == 0 }
 
 // appendLines goes on until the input ends, which is io.EOF.
-func appendLines(ctx context.Context, in *input, o *produceOptions, a *appender) error {
+func appendLines(ctx context.Context, in *lineInput, o *produceOptions, a *appender) error {
 	limit := a.limit
 	if o.form.json {
 		limit = 6*min(limit, math.MaxInt32/8) + 64<<10 // what escapes and names can make of it
@@ -262,7 +262,7 @@ func appendLines(ctx context.Context, in *input, o *produceOptions, a *appender)
 			if err == nil {
 				err = a.add(&r, n, now)
 			}
-			if r := (*refused)(nil); err != nil && !errors.As(err, &r) {
+			if r := (*badBatch)(nil); err != nil && !errors.As(err, &r) {
 				err = fmt.Errorf("line %d: %w", n, err)
 			}
 			return err

@@ -55,7 +55,7 @@ type appender struct {
 
 	mu struct {
 		sync.Mutex
-		counts map[int32]*stored
+		counts map[int32]*storedIn
 		err    error
 	}
 	failed chan struct{} // closed with mu.err
@@ -71,20 +71,20 @@ type filling struct {
 	last      int64
 }
 
-// refused is why the log did not take a batch.
-type refused struct {
+// badBatch is why the log did not take a batch.
+type badBatch struct {
 	line, last int64
 	err        error
 }
 
-func (r *refused) Error() string {
+func (r *badBatch) Error() string {
 	if r.last > r.line {
 		return fmt.Sprintf("lines %d to %d: %v", r.line, r.last, r.err)
 	}
 	return fmt.Sprintf("line %d: %v", r.line, r.err)
 }
 
-func (r *refused) Unwrap() error { return r.err }
+func (r *badBatch) Unwrap() error { return r.err }
 
 // settling is a batch that has been appended, and may wait for the disk.
 type settling struct {
@@ -93,8 +93,8 @@ type settling struct {
 	result *leat.AppendResult
 }
 
-// stored is what a partition has got.
-type stored struct {
+// storedIn is what a partition has got.
+type storedIn struct {
 	records     int64
 	first, last int64
 }
@@ -111,7 +111,7 @@ func newAppender(topic *leat.Topic, o *produceOptions) (*appender, error) {
 		failed:   make(chan struct{}),
 		report:   o.report,
 	}
-	a.mu.counts = map[int32]*stored{}
+	a.mu.counts = map[int32]*storedIn{}
 	for p := range topic.Partitions() {
 		a.ids = append(a.ids, p.ID())
 	}
@@ -245,7 +245,7 @@ func (a *appender) send(f *filling) error {
 	}
 	result, err := f.part.AppendBatches(raw, leat.AppendOptions{Durability: a.durability})
 	if err != nil {
-		return &refused{f.line, f.last, err}
+		return &badBatch{f.line, f.last, err}
 	}
 	a.settling <- settling{part: f.part, count: f.count, result: result}
 	a.appended += int64(f.count)
@@ -305,7 +305,7 @@ func (a *appender) tell(s settling) error {
 	a.mu.Lock()
 	c := a.mu.counts[id]
 	if c == nil {
-		c = &stored{first: base}
+		c = &storedIn{first: base}
 		a.mu.counts[id] = c
 	}
 	c.records += int64(s.count)
@@ -364,23 +364,16 @@ func (a *appender) summary() (lines []string) {
 		if c.records > 1 {
 			where = fmt.Sprintf("offsets %d to %d", c.first, c.last)
 		}
-		lines = append(lines, fmt.Sprintf("%s: %s appended, %s", a.parts[id], records(c.records), where))
+		lines = append(lines, fmt.Sprintf("%s: %s appended, %s", a.parts[id], plural(c.records, "record"), where))
 	}
 	switch {
 	case len(ids) == 0:
 		lines = append(lines, "nothing appended")
 	case len(ids) > 1:
-		lines = append(lines, fmt.Sprintf("%s appended to %d partitions", records(total), len(ids)))
+		lines = append(lines, fmt.Sprintf("%s appended to %d partitions", plural(total, "record"), len(ids)))
 	}
 	if n := a.appended - total; n > 0 {
-		lines = append(lines, fmt.Sprintf("%s more may be stored or not", records(n)))
+		lines = append(lines, fmt.Sprintf("%s more may be stored or not", plural(n, "record")))
 	}
 	return lines
-}
-
-func records(n int64) string {
-	if n == 1 {
-		return "1 record"
-	}
-	return fmt.Sprintf("%d records", n)
 }

@@ -12,9 +12,9 @@ import (
 // pieceSize is what is read at once: more than a pipe holds.
 const pieceSize = 128 << 10
 
-// input reads its sources one after the other, ahead of who takes the pieces, so
+// lineInput reads its sources one after the other, ahead of who takes the pieces, so
 // that he can see whether there is more without waiting for it.
-type input struct {
+type lineInput struct {
 	pieces chan piece
 	spare  chan []byte // buffers, each of which is with one of the two
 }
@@ -27,8 +27,8 @@ type piece struct {
 }
 
 // newInput begins to read. "-" is standard input, as is no name at all.
-func newInput(ctx context.Context, stdin io.Reader, names []string) *input {
-	in := &input{pieces: make(chan piece), spare: make(chan []byte, 2)}
+func newInput(ctx context.Context, stdin io.Reader, names []string) *lineInput {
+	in := &lineInput{pieces: make(chan piece), spare: make(chan []byte, 2)}
 	for range cap(in.spare) {
 		in.spare <- make([]byte, pieceSize)
 	}
@@ -44,7 +44,7 @@ func newInput(ctx context.Context, stdin io.Reader, names []string) *input {
 	return in
 }
 
-func (in *input) run(ctx context.Context, stdin io.Reader, names []string) error {
+func (in *lineInput) run(ctx context.Context, stdin io.Reader, names []string) error {
 	for _, name := range names {
 		if name == "-" {
 			if err := in.source(ctx, stdin); err != nil {
@@ -67,7 +67,7 @@ func (in *input) run(ctx context.Context, stdin io.Reader, names []string) error
 	return io.EOF
 }
 
-func (in *input) source(ctx context.Context, r io.Reader) error {
+func (in *lineInput) source(ctx context.Context, r io.Reader) error {
 	for {
 		var buf []byte
 		select {
@@ -87,7 +87,7 @@ func (in *input) source(ctx context.Context, r io.Reader) error {
 	}
 }
 
-func (in *input) give(ctx context.Context, p piece) {
+func (in *lineInput) give(ctx context.Context, p piece) {
 	select {
 	case in.pieces <- p:
 	case <-ctx.Done():
@@ -95,7 +95,7 @@ func (in *input) give(ctx context.Context, p piece) {
 }
 
 // done hands a piece back.
-func (in *input) done(p piece) {
+func (in *lineInput) done(p piece) {
 	if p.data != nil {
 		in.spare <- p.data[:cap(p.data)]
 	}
