@@ -20,8 +20,8 @@ const logEnd = "log_end"
 // fetchOptions are the command line of fetch.
 type fetchOptions struct {
 	dir, topic string
-	partition  int32 // -1: the only one
-	offset     int64 // -1: the log start offset
+	partition  int32  // -1: the only one
+	offset     *int64 // nil: the log start offset
 	raw        bool
 	fetch      leat.FetchOptions
 }
@@ -40,7 +40,7 @@ does not wait, and works beside a process that writes to the store.
 
 With --raw the batches go to standard output, byte for byte, and the aborted
 transactions that they may have records of go to standard error, an object a
-line: {"producerId":7,"firstOffset":17}. Without, one object says what the fetched
+line: {"producerId":7,"firstOffset":17}. Without, one object says what the answer
 is: where the batches begin and end, their size, the partition's offsets, and the
 aborted transactions. The next fetch begins at "nextOffset". A run without any
 byte means that there is nothing yet.
@@ -58,21 +58,23 @@ whole, however small --max-bytes is.`,
 	}
 	f := cmd.Flags()
 	dir := addDir(cmd)
-	f.Int32Var(&o.partition, "partition", -1, "the partition (default: the only one)")
-	f.Int64Var(&o.offset, "offset", -1, "the first offset wanted (default: the log start offset)")
-	f.Int64Var(&maxBytes, "max-bytes", 1<<20, "how many bytes are asked for")
-	f.StringVar(&isolation, "isolation", "read_committed", "read_committed, read_uncommitted or log_end")
+	f.Int32Var(&o.partition, "partition", -1, "the `number` of the partition (default: the only one)")
+	offset := f.Int64("offset", -1, "the first `offset` wanted (default: the log start offset)")
+	f.Int64Var(&maxBytes, "max-bytes", 1<<20, "how many `bytes` are asked for")
+	f.StringVar(&isolation, "isolation", "read_committed", "isolation `level`: read_committed, read_uncommitted or log_end")
 	f.BoolVar(&o.raw, "raw", false, "give the batches themselves")
 	f.BoolVar(&force, "force", false, "give raw batches to a terminal, too")
+	f.Lookup("partition").DefValue, f.Lookup("offset").DefValue = "0", "0" // -1 is not for help
 	completeFlag(cmd, "isolation", "read_committed", "read_uncommitted", logEnd)
 
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.dir, o.topic = storeDir(*dir), args[0]
+		if f.Changed("offset") {
+			o.offset = offset
+		}
 		switch {
 		case f.Changed("partition") && o.partition < 0:
 			return errors.New("--partition must not be negative")
-		case f.Changed("offset") && o.offset < 0:
-			return errors.New("--offset must not be negative")
 		case maxBytes < 0 || maxBytes > math.MaxInt32:
 			return fmt.Errorf("--max-bytes must be from 0 to %d", math.MaxInt32)
 		}
@@ -132,8 +134,9 @@ func fetch(o *fetchOptions, stdout, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if o.fetch.Offset = o.offset; o.offset < 0 {
-		o.fetch.Offset = p.LogStartOffset()
+	o.fetch.Offset = p.LogStartOffset()
+	if o.offset != nil {
+		o.fetch.Offset = *o.offset
 	}
 	run, err := p.Fetch(o.fetch)
 	if err != nil {
