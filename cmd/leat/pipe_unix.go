@@ -16,7 +16,7 @@ func ownPipe() (breakPipe func()) {
 	if signal.Ignored(syscall.SIGPIPE) {
 		return func() {}
 	}
-	signal.Ignore(syscall.SIGPIPE)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return func() {
 		signal.Reset(syscall.SIGPIPE)
 		// The runtime raises the signal at a write to a broken standard output.

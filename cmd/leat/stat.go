@@ -36,7 +36,7 @@ segments and error, in Kafka's words. Timestamps are milliseconds since 1970; wh
 is not there is null.`,
 		Example: `  leat stat
   leat stat orders --partition 0
-  leat stat orders --json | jq '{partition, lag: (.highWatermark - .lastStableOffset)}'
+  leat stat orders --json | jq '{partition, undecided: (.highWatermark - .lastStableOffset)}'
   leat stat --json | jq -c '.producers[] | select(.currentTxnFirstOffset != null)'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {

@@ -19,7 +19,8 @@ func newTopicsAlter() *cobra.Command {
 		Long: `alter changes the properties that are named with --config, puts those named with
 --delete-config back to their defaults, and leaves all others as they are. With
 --partitions the topic gets as many partitions as that in all; it cannot have
-fewer than before. When alter has ended, the change survives a power cut.
+fewer than before. When alter has ended, the change survives a power cut; if it is
+killed, all properties are changed or none, and partitions only after them.
 
 Keys map to other partitions after their number has changed: the order of one
 key's records holds before and after, not across.

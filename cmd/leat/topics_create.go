@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,7 +48,7 @@ directory becomes a store only if it is empty, or named with --dir .
 		if replicas != 1 {
 			return fmt.Errorf("--replication-factor is %d: there is one copy of each partition, in this directory; 1 is allowed", replicas)
 		}
-		if partitions < 1 {
+		if partitions < 1 || partitions > 100_000 {
 			return fmt.Errorf("--partitions is %d: allowed are 1 to 100000", partitions)
 		}
 		c, err := leat.ParseTopicConfig(props)
@@ -64,7 +65,11 @@ directory becomes a store only if it is empty, or named with --dir .
 		}
 		defer closing(st, &err)
 		if made {
-			fmt.Fprintf(cmd.ErrOrStderr(), "leat: %s is a new store\n", storeDir(*dir))
+			where, err := filepath.Abs(storeDir(*dir))
+			if err != nil {
+				where = storeDir(*dir)
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "leat: made a new store in %s\n", where)
 		}
 		t, err := st.CreateTopic(cmd.Context(), args[0], c)
 		if ifNotExists && errors.Is(err, leat.ErrTopicExists) {
