@@ -264,12 +264,12 @@ func appendLines(ctx context.Context, in *lineInput, o *produceOptions, a *appen
 				err = a.add(&r, n, now)
 			}
 			if r := (*badBatch)(nil); err != nil && !errors.As(err, &r) {
-				err = fmt.Errorf("line %d: %w", n, err)
+				err = &inLines{n, n, err}
 			}
 			return err
 		})
 		if errors.Is(err, errLongLine) {
-			err = fmt.Errorf("line %d: %w: it is longer than %d bytes (max.message.bytes)", n+1, leat.ErrRecordTooLarge, limit)
+			err = &inLines{n + 1, n + 1, fmt.Errorf("%w: it is longer than %d bytes (max.message.bytes)", leat.ErrRecordTooLarge, limit)}
 		}
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -71,20 +72,24 @@ type filling struct {
 	last      int64
 }
 
-// badBatch is why the log did not take a batch.
-type badBatch struct {
-	line, last int64
-	err        error
+// inLines says what the input has to do with an error.
+type inLines struct {
+	first, last int64
+	err         error
 }
 
-func (r *badBatch) Error() string {
-	if r.last > r.line {
-		return fmt.Sprintf("lines %d to %d: %v", r.line, r.last, r.err)
+func (e *inLines) Error() string {
+	what := strings.TrimPrefix(e.err.Error(), "leat: ") // which is said once, and not here
+	if e.last > e.first {
+		return fmt.Sprintf("lines %d to %d: %s", e.first, e.last, what)
 	}
-	return fmt.Sprintf("line %d: %v", r.line, r.err)
+	return fmt.Sprintf("line %d: %s", e.first, what)
 }
 
-func (r *badBatch) Unwrap() error { return r.err }
+func (e *inLines) Unwrap() error { return e.err }
+
+// badBatch is why the log did not take a batch.
+type badBatch struct{ inLines }
 
 // settling is a batch that has been appended, and may wait for the disk.
 type settling struct {
@@ -245,7 +250,7 @@ func (a *appender) send(f *filling) error {
 	}
 	result, err := f.part.AppendBatches(raw, leat.AppendOptions{Durability: a.durability})
 	if err != nil {
-		return &badBatch{f.line, f.last, err}
+		return &badBatch{inLines{f.line, f.last, err}}
 	}
 	a.settling <- settling{part: f.part, count: f.count, result: result}
 	a.appended += int64(f.count)
