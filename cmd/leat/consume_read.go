@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type consumer struct {
 	left int64  // to be printed; negative: no limit
 
 	reading map[int32]*partitionReader
+	damaged error // a partition that ended before its end
 	open    int // partitions that have not ended
 	next    chan arrival
 	readers sync.WaitGroup
@@ -45,6 +47,7 @@ type arrival struct {
 }
 
 type partitionReader struct {
+	part   *leat.Partition
 	reader *leat.Reader
 	skip   int64 // records that are left out
 	done   chan struct{}
@@ -97,15 +100,21 @@ func (c *consumer) read(topic *leat.Topic, id int32, at from) (*partitionReader,
 	if err != nil {
 		return nil, err
 	}
+	if !c.o.follow {
+		// What is damaged shows only to who waits for what lies behind it.
+		if _, err := p.State(c.ctx); err != nil {
+			return nil, err
+		}
+	}
 	start, skip, err := at.resolve(c.ctx, p, c.o.isolation)
 	if err != nil {
 		return nil, err
 	}
 	r, err := p.Reader(leat.ReaderOptions{From: start, UntilEnd: !c.o.follow, Isolation: c.o.isolation})
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(p.Describe().Err, err)
 	}
-	c.reading[id] = &partitionReader{reader: r, skip: skip, done: make(chan struct{})}
+	c.reading[id] = &partitionReader{part: p, reader: r, skip: skip, done: make(chan struct{})}
 	return c.reading[id], nil
 }
 
@@ -162,7 +171,7 @@ func (c *consumer) run() error {
 			return err
 		}
 	}
-	return nil
+	return c.damaged
 }
 
 // look follows partitions that are new, from their beginning.
@@ -192,6 +201,7 @@ func (c *consumer) print(a arrival) error {
 	switch {
 	case errors.Is(a.err, io.EOF):
 		c.open--
+		c.damaged = cmp.Or(c.damaged, a.from.part.Describe().Err)
 		return nil
 	case a.err != nil:
 		return c.why(a)

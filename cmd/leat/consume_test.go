@@ -289,15 +289,24 @@ func TestConsumeDamaged(t *testing.T) {
 	at := bytes.Index(b, []byte("value-1"))
 	b[at] ^= 1
 	require.NoError(t, os.WriteFile(path, b, 0o600))
-	for _, args := range [][]string{{"--no-follow"}, {"--from-beginning"}} {
-		r := tool(t, append([]string{"consume", "t", "--dir", dir}, args...)...)
-		require.Equal(t, exitFailed, r.status)
-		require.Equal(t, "value-0\n", r.stdout)
-		require.Contains(t, r.stderr, path)
-		require.Contains(t, r.stderr, "offset 1")
-		require.Contains(t, r.stderr, "leat check DIR")
+	for _, args := range [][]string{
+		{"consume", "--no-follow"}, {"consume", "--from-beginning"}, {"consume", "--last", "2", "--no-follow"},
+		{"consume", "--offset", "2"}, {"consume", "--offset", "2", "--no-follow"}, {"fetch", "--offset", "1"}, {"fetch", "--offset", "2"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel() // each waits until nobody can be writing there any more
+			r := tool(t, append([]string{args[0], "t", "--dir", dir}, args[1:]...)...)
+			require.Equal(t, exitFailed, r.status)
+			if slices.Contains(args, "--offset") {
+				require.Empty(t, r.stdout)
+			} else {
+				require.Equal(t, "value-0\n", r.stdout)
+			}
+			require.Contains(t, r.stderr, path)
+			require.Contains(t, r.stderr, "offset 1")
+			require.Contains(t, r.stderr, "leat check DIR")
+		})
 	}
-	require.Equal(t, "value-2\n", consumed(t, dir, "--offset", "2"))
 }
 
 func TestFetch(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -91,7 +92,7 @@ whole, however small --max-bytes is.`,
 		if o.raw && !force && isTerminal(cmd.OutOrStdout()) {
 			return errors.New("--raw prints bytes that are not for a terminal: redirect them, or say --force")
 		}
-		return failed(fetch(o, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		return failed(fetch(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 	}
 	return cmd
 }
@@ -115,7 +116,7 @@ type fetchedTxn struct {
 	FirstOffset int64 `json:"firstOffset"`
 }
 
-func fetch(o *fetchOptions, stdout, stderr io.Writer) (err error) {
+func fetch(ctx context.Context, o *fetchOptions, stdout, stderr io.Writer) (err error) {
 	st, err := openReading(o.dir)
 	if err != nil {
 		return err
@@ -134,11 +135,18 @@ func fetch(o *fetchOptions, stdout, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	// What is damaged shows only to who waits for what lies behind it.
+	if _, err := p.State(ctx); err != nil {
+		return err
+	}
 	o.fetch.Offset = p.LogStartOffset()
 	if o.offset != nil {
 		o.fetch.Offset = *o.offset
 	}
 	run, err := p.Fetch(o.fetch)
+	if err == nil && run.Len() == 0 || errors.Is(err, leat.ErrOffsetOutOfRange) {
+		err = cmp.Or(p.Describe().Err, err)
+	}
 	if err != nil {
 		return explainOffset(err)
 	}
