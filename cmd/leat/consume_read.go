@@ -100,11 +100,9 @@ func (c *consumer) read(topic *leat.Topic, id int32, at from) (*partitionReader,
 	if err != nil {
 		return nil, err
 	}
-	if !c.o.follow {
-		// What is damaged shows only to who waits for what lies behind it.
-		if _, err := p.State(c.ctx); err != nil {
-			return nil, err
-		}
+	// What is damaged shows only to who waits for what lies behind it.
+	if _, err := p.State(c.ctx); err != nil {
+		return nil, err
 	}
 	start, skip, err := at.resolve(c.ctx, p, c.o.isolation)
 	if err != nil {
