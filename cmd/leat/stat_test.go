@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"testing"
@@ -94,32 +95,34 @@ func TestStatDamaged(t *testing.T) {
 	t.Parallel() // it is waited whether the damage stays
 	dir := newStore(t)
 	good(t, "topics", "create", "sound", "--dir", dir)
-	name := filepath.Join(dir, "orders-0", segmentFile(0))
-	b, err := os.ReadFile(name)
-	require.NoError(t, err)
-	b[len(b)-1] ^= 1
-	require.NoError(t, os.WriteFile(name, b, 0o600))
-	for _, args := range [][]string{{"stat", "--json"}, {"stat", "--json", "orders", "--partition", "0"}} {
-		r := tool(t, append(args, "--dir", dir)...)
-		require.Equal(t, exitFailed, r.status)
-		list := lines(t, r.stdout)
-		require.Contains(t, list[0]["error"], name)
-		require.Equal(t, int64(9), number(t, list[0], "highWatermark"))
-		if len(args) == 2 {
-			require.Len(t, list, 3)
-			require.NotContains(t, list[1], "error")
-			require.NotContains(t, list[2], "error")
+	if bits.UintSize == 64 { // else what is damaged looks like the end of the log to who has no lock
+		name := filepath.Join(dir, "orders-0", segmentFile(0))
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		b[len(b)-1] ^= 1
+		require.NoError(t, os.WriteFile(name, b, 0o600))
+		for _, args := range [][]string{{"stat", "--json"}, {"stat", "--json", "orders", "--partition", "0"}} {
+			r := tool(t, append(args, "--dir", dir)...)
+			require.Equal(t, exitFailed, r.status)
+			list := lines(t, r.stdout)
+			require.Contains(t, list[0]["error"], name)
+			require.Equal(t, int64(9), number(t, list[0], "highWatermark"))
+			if len(args) == 2 {
+				require.Len(t, list, 3)
+				require.NotContains(t, list[1], "error")
+				require.NotContains(t, list[2], "error")
+			}
+			require.Contains(t, r.stderr, "leat: orders-0: ")
+			require.Contains(t, r.stderr, name)
+			require.Contains(t, r.stderr, "leat: 'leat check DIR' looks at everything")
 		}
-		require.Contains(t, r.stderr, "leat: orders-0: ")
-		require.Contains(t, r.stderr, name)
-		require.Contains(t, r.stderr, "leat: 'leat check DIR' looks at everything")
+		r := tool(t, "stat", "--dir", dir)
+		require.Equal(t, exitFailed, r.status)
+		require.Regexp(t, `\nsound +0 `, r.stdout)
 	}
-	r := tool(t, "stat", "--dir", dir)
-	require.Equal(t, exitFailed, r.status)
-	require.Regexp(t, `\nsound +0 `, r.stdout)
 
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "sound-0")))
-	r = tool(t, "stat", "--dir", dir, "sound", "--json")
+	r := tool(t, "stat", "--dir", dir, "sound", "--json")
 	require.Equal(t, exitFailed, r.status)
 	o := lines(t, r.stdout)[0]
 	require.Nil(t, o["logEndOffset"])

@@ -119,7 +119,7 @@ func openOrMake(flag string) (st *leat.Store, made bool, err error) {
 // say prints a line about what was done.
 func say(cmd *cobra.Command, format string, args ...any) error {
 	if _, err := fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...); err != nil {
-		return failed(fmt.Errorf("write: %w", err))
+		return failed(writeError(err))
 	}
 	return nil
 }
@@ -127,5 +127,14 @@ func say(cmd *cobra.Command, format string, args ...any) error {
 // summary is a topic in half a line.
 func summary(t *leat.Topic) string {
 	c := t.Config()
-	return strings.Join(append([]string{t.Name() + ": " + plural(c.Partitions, "partition")}, overrides(c)...), " ")
+	return strings.Join(append([]string{t.Name() + ": " + partitionCount(len(t.Describe().Partitions), c)}, overrides(c)...), " ")
+}
+
+// partitionCount tells how many partitions there are: a topic that was adopted
+// may have not all of those that it counts.
+func partitionCount(n int, c leat.TopicConfig) string {
+	if int32(n) == c.Partitions {
+		return plural(n, "partition")
+	}
+	return fmt.Sprintf("%d of %s", n, plural(c.Partitions, "partition"))
 }

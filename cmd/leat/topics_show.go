@@ -172,7 +172,7 @@ func look(ctx context.Context, t *leat.Topic) (leat.TopicInfo, error) {
 }
 
 func printTopic(w *bufio.Writer, info *leat.TopicInfo, all bool, width int) {
-	fmt.Fprintf(w, "topic %s, %s", info.Name, plural(len(info.Partitions), "partition"))
+	fmt.Fprintf(w, "topic %s, %s", info.Name, partitionCount(len(info.Partitions), info.Config))
 	if info.Adopted {
 		fmt.Fprint(w, ", adopted")
 	}
