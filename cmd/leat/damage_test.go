@@ -160,7 +160,7 @@ func TestOrderOfFindings(t *testing.T) {
 	bad := makeBatch(t, 1, nil, 0)
 	bad[len(bad)-1] ^= 1
 	path := write(t, firstLog, makeBatch(t, 0, nil, 0), bad, makeBatch(t, 2, nil, 0))
-	out, err := exec.CommandContext(t.Context(), leat, "dump", path).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), built, "dump", path).CombinedOutput()
 	require.Equal(t, exitFailed, status(t, err))
 	require.Regexp(t, `^0+\.log: \d+ bytes\nbatch 0\.\.0 .* valid\n  0 .*\nbatch 1\.\.1 .* DAMAGED\nleat: .*\nbatch 2\.\.2 .* valid\n  2 .*\n$`, string(out))
 }

@@ -118,7 +118,7 @@ func dump(ctx context.Context, path string, asJSON bool, maxBytes int, stdout, s
 	default:
 		f := parseName(path)
 		if f.kind == unknown {
-			return &failure{fmt.Errorf("%s: not the name of a file that dump knows (see 'leat dump --help')", path)}
+			return &failure{err: fmt.Errorf("%s: not the name of a file that dump knows (see 'leat dump --help')", path)}
 		}
 		err = d.file(f, info)
 	}
@@ -129,7 +129,7 @@ func dump(ctx context.Context, path string, asJSON bool, maxBytes int, stdout, s
 	case errors.Is(err, context.Canceled):
 		return err
 	case err != nil || d.found:
-		return &failure{err}
+		return &failure{err: err}
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func TestFullDisk(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	require.NoError(t, err)
 	defer full.Close()
-	cmd := exec.CommandContext(t.Context(), leat, "dump", write(t, firstLog, makeBatch(t, 0, nil, 0)))
+	cmd := exec.CommandContext(t.Context(), built, "dump", write(t, firstLog, makeBatch(t, 0, nil, 0)))
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = full, &stderr
 	require.Equal(t, exitFailed, status(t, cmd.Run()))

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// leat is the built tool: what users run is what is tested.
-var leat string
+// built is the tool: what users run is what is tested.
+var built string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -26,11 +26,11 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		leat = filepath.Join(dir, "leat")
+		built = filepath.Join(dir, "leat")
 		if runtime.GOOS == "windows" {
-			leat += ".exe"
+			built += ".exe"
 		}
-		if out, err := exec.Command("go", "build", "-o", leat, ".").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-o", built, ".").CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
 			return 1
 		}
@@ -46,7 +46,7 @@ type result struct {
 func tool(t testing.TB, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), leat, args...)
+	cmd := exec.CommandContext(t.Context(), built, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	return result{status: status(t, cmd.Run()), stdout: stdout.String(), stderr: stderr.String()}
 }

@@ -28,6 +28,8 @@ const exitHelp = `Exit status:
 // from cobra, and means that the command line is wrong.
 type failure struct {
 	err error // nil: what was found has been reported
+	// status is the exit status; 0: exitFailed.
+	status int
 }
 
 func (f *failure) Error() string {
@@ -39,6 +41,14 @@ func (f *failure) Error() string {
 
 func (f *failure) Unwrap() error { return f.err }
 
+// failed is a failure, unless there is none, or the work was interrupted.
+func failed(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &failure{err: err}
+}
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "leat",
@@ -49,7 +59,9 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true, // run prints them
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newDump())
+	root.AddCommand(
+		newDump(),
+	)
 	return root
 }
 
@@ -70,6 +82,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &failed):
 		if failed.err != nil {
 			fmt.Fprintf(stderr, "leat: %v\n", err)
+			if hint := advice(err); hint != "" {
+				fmt.Fprintf(stderr, "leat: %s\n", hint)
+			}
+		}
+		if failed.status != 0 {
+			return failed.status
 		}
 		return exitFailed
 	}

@@ -68,7 +68,7 @@ func TestNotPermitted(t *testing.T) {
 // start runs a dump and reads one line of what it prints.
 func start(t *testing.T, path string) (cmd *exec.Cmd, out io.ReadCloser, rest *bufio.Reader, stderr *bytes.Buffer) {
 	t.Helper()
-	cmd, stderr = exec.CommandContext(t.Context(), leat, "dump", "--json", path), &bytes.Buffer{}
+	cmd, stderr = exec.CommandContext(t.Context(), built, "dump", "--json", path), &bytes.Buffer{}
 	cmd.Stderr = stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
