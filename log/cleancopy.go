@@ -60,14 +60,11 @@ func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err er
 	if err != nil {
 		return err
 	}
-	replaced := false
 	defer func() {
 		c.out = nil
-		if !replaced {
-			err = errors.Join(err, out.discard())
-		}
+		err = errors.Join(err, out.discard()) // nothing, once it was put in place
 	}()
-	c.out = out
+	c.out, out.superseded = out, c.truncated
 	var before, read, kept int64
 	for _, s := range group {
 		before += s.Size()
@@ -99,11 +96,10 @@ func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err er
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	if err := l.replace(c.ctx, group, out, list.bases[i+len(group)]); err != nil {
+	if err := out.replace(c.ctx, group, list.bases[i+len(group)]); err != nil {
 		c.done.RecordsRead, c.done.RecordsKept = read, kept
 		return err
 	}
-	replaced = true
 	c.done.Segments += len(group)
 	c.done.Into++
 	c.done.BytesBefore += before

@@ -66,18 +66,19 @@ func (c *cleaning) begin(ctx context.Context, l *Log) (_ context.Context, end fu
 	ctx, cancel := context.WithCancel(ctx)
 	c.cancel, c.ended = cancel, make(chan struct{})
 	c.Unlock()
-	end = func() {
-		cancel()
-		c.Lock()
-		defer c.Unlock()
-		close(c.ended)
-		c.cancel, c.ended = nil, nil
-	}
 	if err := l.holdOpen(); err != nil {
-		end()
+		c.finish()
 		return nil, nil, err
 	}
-	return ctx, func() { end(); l.work.Done() }, nil
+	return ctx, func() { c.finish(); l.work.Done() }, nil
+}
+
+func (c *cleaning) finish() {
+	c.Lock()
+	defer c.Unlock()
+	c.cancel()
+	close(c.ended)
+	c.cancel, c.ended = nil, nil
 }
 
 // stop ends the cleaning that runs, soon.
@@ -163,8 +164,11 @@ func (c *cleaner) round() error {
 	if d.DirtyBytes == 0 && d.From >= d.To {
 		return nil
 	}
-	if err := l.sealBelow(c.ctx, d.To); err != nil {
-		return err
+	list := l.segments.Load()
+	if i := list.find(d.To - 1); i >= 0 { // under Written they wait for a timed flush otherwise
+		if err := l.awaitSealed(c.ctx, list.segs[:i+1]); err != nil {
+			return err
+		}
 	}
 	c.progress.Total = d.DirtyBytes + l.bytesBelow(d.To)
 	if err := c.mapKeys(); err != nil {
