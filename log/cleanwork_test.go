@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,14 +60,14 @@ func TestCleanRounds(t *testing.T) {
 	}{
 		{"many segments", 2000, 7, 0},
 		{"one segment", 1 << 20, 7, 0},
-		{"one batch", 1 << 20, 3000, 0},
-		{"one compressed batch", 1 << 20, 3000, compress.Zstd},
+		{"one batch", 1 << 20, 2000, 0},
+		{"one compressed batch", 1 << 20, 2000, compress.Zstd},
 		{"batches as large as the map", 1 << 20, held, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := newRig(t, WriterMapped, true, Config{SegmentBytes: tc.segmentBytes, IndexInterval: 100, Compression: tc.codec})
 			l := g.open()
-			fillKeys(t, l, 3000, 10*held, tc.perBatch)
+			fillKeys(t, l, 2000, 10*held, tc.perBatch)
 			require.NoError(t, l.RollLarge(1))
 			want := newest(t, l)
 			require.Len(t, want, 10*held)
@@ -131,68 +132,67 @@ func leftovers(g *rig) (list []string) {
 // TestCleanFails: whichever call of the system fails, and in whichever way, the log
 // is as it was or cleaned, no file is left, and the next cleaning does it.
 func TestCleanFails(t *testing.T) {
-	for _, w := range []Writer{WriterMapped, WriterPwrite} {
-		for _, failure := range []error{vfs.ErrNoSpace, errors.New("the disk is gone")} {
-			for n := 0; ; n++ {
-				g := newRig(t, w, true, Config{SegmentBytes: 3000, IndexInterval: 100})
-				if w == WriterPwrite { // reads are calls then
-					g.env.Close()
-					g.env = NewEnv(EnvOptions{FS: g.fs, Writer: w})
-				}
-				l := g.open()
-				fillKeys(t, l, 150, 20, 3)
-				require.NoError(t, l.RollLarge(1))
-				list := l.segments.Load()
-				require.NoError(t, l.awaitSealed(context.Background(), list.segs[:len(list.segs)-1]))
-				before := newest(t, l)
-				all := len(readAllRecords(t, l, 0))
-				calls, failed := 0, vfs.Op(0)
-				mem := g.fs.(*vfs.Mem)
-				mem.SetHook(func(op vfs.Op, name string, begin bool) error {
-					if !begin || op == vfs.OpPopulate || op == vfs.OpUnmap || op == vfs.OpClose {
-						return nil
-					}
-					if calls++; calls == n+1 {
-						failed = op
-						return failure
-					}
+	for maps, failure := range map[int]error{1000: vfs.ErrNoSpace, 0: errors.New("the disk is gone")} {
+		for n := 0; ; n++ {
+			g := newRig(t, WriterPwrite, true, Config{SegmentBytes: 3000, IndexInterval: 100})
+			g.env.Close()
+			g.env = NewEnv(EnvOptions{FS: g.fs, Writer: WriterPwrite, MaxMaps: maps}) // without maps reads are calls
+			l := g.open()
+			fillKeys(t, l, 80, 20, 2)
+			require.NoError(t, l.RollLarge(1))
+			list := l.segments.Load()
+			require.NoError(t, l.awaitSealed(context.Background(), list.segs[:len(list.segs)-1]))
+			before := newest(t, l)
+			all := len(readAllRecords(t, l, 0))
+			var mu sync.Mutex
+			calls, failed := 0, vfs.Op(0)
+			mem := g.fs.(*vfs.Mem)
+			mem.SetHook(func(op vfs.Op, name string, begin bool) error {
+				if !begin || op == vfs.OpPopulate || op == vfs.OpUnmap || op == vfs.OpClose {
 					return nil
-				})
-				o := CleanOptions{Now: time.Now(), From: 0, MaxLag: -1, MapBytes: 1 << 16}
-				r, err := l.Compact(context.Background(), o)
-				mem.SetHook(nil)
-				if calls <= n {
-					require.NoError(t, err)
-					require.Greater(t, n, 40)
-					break
 				}
-				where := fmt.Sprintf("call %d: %v", n, failed)
-				require.Equal(t, before, newest(t, l), where)
-				if err != nil && failed != vfs.OpRemove && l.Failed() == nil {
-					require.Empty(t, leftovers(g), where)
+				mu.Lock()
+				defer mu.Unlock()
+				if calls++; calls == n+1 {
+					failed = op
+					return failure
 				}
-				if errors.Is(failure, vfs.ErrNoSpace) && err != nil && (failed == vfs.OpWriteAt || failed == vfs.OpAllocate) {
-					require.ErrorIs(t, err, ErrNoSpace, where)
-				}
-				if l.Failed() != nil { // of a sync of the folder that leaves nothing to go by
-					require.Equal(t, vfs.OpSyncDir, failed, where)
-					l.Abandon()
-					g.st = OpenState{RecoveryPoint: l.RecoveryPoint(), StartOffset: -1, HighWatermark: -1}
-					l = g.open()
-					require.Equal(t, before, newest(t, l), where)
-				}
-				if err != nil {
-					r, err = l.Compact(context.Background(), o)
-					require.NoError(t, err, where)
-				}
-				require.Equal(t, l.segments.Load().active().Base(), r.To, where)
-				require.Equal(t, before, newest(t, l), where)
-				require.Less(t, len(readAllRecords(t, l, 0)), all, where)
-				if failed != vfs.OpRename { // an index that did not get its place is made anew, and goes at the next open
-					require.Empty(t, leftovers(g), where)
-				}
-				g.log.Abandon()
+				return nil
+			})
+			o := CleanOptions{Now: time.Now(), From: 0, MaxLag: -1, MapBytes: 1 << 16}
+			r, err := l.Compact(context.Background(), o)
+			mem.SetHook(nil)
+			if calls <= n {
+				require.NoError(t, err)
+				require.Greater(t, n, 40)
+				break
 			}
+			where := fmt.Sprintf("call %d: %v", n, failed)
+			require.Equal(t, before, newest(t, l), where)
+			if err != nil && failed != vfs.OpRemove && l.Failed() == nil {
+				require.Empty(t, leftovers(g), where)
+			}
+			if errors.Is(failure, vfs.ErrNoSpace) && err != nil && (failed == vfs.OpWriteAt || failed == vfs.OpAllocate) {
+				require.ErrorIs(t, err, ErrNoSpace, where)
+			}
+			if l.Failed() != nil { // of a sync of the folder that leaves nothing to go by
+				require.Equal(t, vfs.OpSyncDir, failed, where)
+				l.Abandon()
+				g.st = OpenState{RecoveryPoint: l.RecoveryPoint(), StartOffset: -1, HighWatermark: -1}
+				l = g.open()
+				require.Equal(t, before, newest(t, l), where)
+			}
+			if err != nil {
+				r, err = l.Compact(context.Background(), o)
+				require.NoError(t, err, where)
+			}
+			require.Equal(t, l.segments.Load().active().Base(), r.To, where)
+			require.Equal(t, before, newest(t, l), where)
+			require.Less(t, len(readAllRecords(t, l, 0)), all, where)
+			if failed != vfs.OpRename { // an index that did not get its place is made anew, and goes at the next open
+				require.Empty(t, leftovers(g), where)
+			}
+			g.log.Abandon()
 		}
 	}
 }
@@ -490,6 +490,9 @@ func TestCleanCodecs(t *testing.T) {
 	for _, k := range []compress.Codec{compress.None, compress.Gzip, compress.Snappy, compress.LZ4, compress.Zstd} {
 		for _, logAppend := range []bool{false, true} {
 			for _, w := range []Writer{WriterMapped, WriterPwrite} {
+				if k != compress.None && logAppend != (w == WriterPwrite) {
+					continue
+				}
 				t.Run(fmt.Sprintf("%v/append=%v/mapped=%v", k, logAppend, w == WriterMapped), func(t *testing.T) {
 					g := newRig(t, w, true, Config{SegmentBytes: 8 << 20, MaxBatchBytes: 4 << 20, Compression: k, LogAppendTime: logAppend})
 					if w == WriterPwrite {
