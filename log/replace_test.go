@@ -100,14 +100,19 @@ func upTo(end int64, keep func(offset int64) bool) (offsets []int64) {
 	return offsets
 }
 
+// waitSealed waits until nothing changes the files any more.
+func waitSealed(t testing.TB, l *Log) {
+	if segs := l.segments.Load().segs; len(segs) > 1 {
+		require.NoError(t, l.awaitSealed(context.Background(), segs[:len(segs)-1]))
+	}
+}
+
 // checkSums holds every file of a sealed segment against segments.sum: one of its
 // lines fits, and none is of a file that is not there.
 func checkSums(t testing.TB, fsys vfs.FS, l *Log) {
 	t.Helper()
+	waitSealed(t, l)
 	segs := l.segments.Load().segs
-	if len(segs) > 1 {
-		require.NoError(t, l.awaitSealed(context.Background(), segs[:len(segs)-1]))
-	}
 	files := folderFiles(t, fsys, l.dir)
 	sums := ParseSums([]byte(files[sumsName]))
 	require.Nil(t, sums.Swap)
@@ -278,11 +283,13 @@ func TestReplaceSuperseded(t *testing.T) {
 			olds := slices.Clone(l.segments.Load().segs[:3])
 			c, err := l.newCleaned(0)
 			require.NoError(t, err)
+			defer c.discard()
 			for _, s := range olds {
 				require.NoError(t, siftSegment(c, s, even))
 			}
 			require.NoError(t, c.finish(time.Now()))
 			change(t, l)
+			waitSealed(t, l)
 			files, dense := g.files(), l.denseFrom.Load()
 			require.ErrorIs(t, c.replace(ctx, olds, 30), errSuperseded)
 			require.Equal(t, files, g.files())
