@@ -42,6 +42,10 @@ func (l *Log) AbortedTxns(from, upto int64, dst []index.AbortedTxn) ([]index.Abo
 		if err == nil {
 			return out, nil
 		}
+		if l.follow != nil && isMissing(err) { // retention, or a cleaning has replaced it
+			l.follow.again(run, err, 0)
+			return dst, ErrRestarted
+		}
 		if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrClosed)) && l.segments.Load() != list {
 			continue // retention was quicker
 		}
@@ -114,6 +118,9 @@ func (l *Log) txnsOf(list *list, i int, upto int64) (x index.Txns, none bool, er
 	}
 	l.txns.Lock()
 	defer l.txns.Unlock()
+	if l.follow == nil && l.segments.Load() != list && !l.lists(s) {
+		return x, false, ErrClosed // what is there now under its name may be a cleaned one's
+	}
 	if x, ok := l.txns.proved[s.Base()]; ok {
 		return x, false, nil
 	}
