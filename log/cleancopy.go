@@ -80,6 +80,9 @@ func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err er
 		}
 		c.txns.add(aborted)
 		if modified, err = l.modified(s); err != nil {
+			if !l.lists(s) {
+				return errSuperseded
+			}
 			return err
 		}
 		if err := c.eachBatch(list, i+k, s.Base(), c.copyBatch); err != nil {

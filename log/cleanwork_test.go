@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -482,6 +483,50 @@ func TestCleanGrows(t *testing.T) {
 	require.False(t, b.has(codec.DeleteHorizonBit))
 	require.Len(t, b.records, 3)
 	require.EqualValues(t, 101, b.records[0].Timestamp)
+}
+
+// TestCleanUnpacked: nor does a horizon make a compressed batch larger than readers
+// take.
+func TestCleanUnpacked(t *testing.T) {
+	if os.Getenv("LEAT_LONG") == "" {
+		t.Skip("LEAT_LONG is not set")
+	}
+	g := newRules(t)
+	for less, dated := range map[int]bool{40: false, 60: true} {
+		h := newHeader()
+		h.BaseOffset, h.LastOffsetDelta, h.Attributes, h.BaseTimestamp, h.MaxTimestamp = 0, 3, uint16(compress.Zstd), 5, 5
+		rs := []codec.Record{{Offset: 0, Timestamp: 5, Key: []byte("a"), Value: make([]byte, MaxUnpacked-less)}}
+		for i := int64(1); i < 4; i++ {
+			rs = append(rs, codec.Record{Offset: i, Timestamp: 5, Key: []byte{byte(i)}})
+		}
+		raw, err := codec.AppendBatch(nil, h, rs, g.env.coders)
+		require.NoError(t, err)
+		c := &cleaner{l: g.log, now: 1 << 40, o: ruleOptions(), latest: -1, upper: 100, txns: newCleanedTxns(), keys: newKeyMap(100, 10), out: &bigOut{}}
+		_, err = c.copyBatch(raw)
+		require.NoError(t, err)
+		require.Equal(t, dated, codec.Batch(c.raw).HasDeleteHorizon())
+		_, err = codec.Unpack(c.raw, nil, g.env.coders, MaxUnpacked)
+		require.NoError(t, err)
+	}
+}
+
+// TestCleanUnknownCodec: a batch that cannot be read ends the cleaning, with its
+// place; the same goes for one that unpacks to too much.
+func TestCleanUnknownCodec(t *testing.T) {
+	g := newRules(t)
+	script(t, g.log, "a=1", "a=2", "--", "x=1")
+	g.reopen()
+	g.damage(0, func(b []byte) []byte {
+		b[22] |= 7
+		first, _ := codec.Next(b)
+		codec.Seal(first)
+		return b
+	})
+	_, err := g.log.Compact(context.Background(), ruleOptions())
+	require.ErrorIs(t, err, ErrUnsupported)
+	require.ErrorContains(t, err, segment.FileName(0, segment.LogSuffix)+" at position 0")
+	require.NoError(t, g.log.Failed())
+	require.Empty(t, leftovers(g))
 }
 
 // TestCleanCodecs: records with everything in them, larger than what is read at
