@@ -60,17 +60,20 @@ func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err er
 	if err != nil {
 		return err
 	}
+	was := c.done
 	defer func() {
-		c.out = nil
+		c.out, c.raw, c.run = nil, c.raw[:0], c.run[:0]
+		if err != nil {
+			c.done = was
+		}
 		err = errors.Join(err, out.discard()) // nothing, once it was put in place
 	}()
 	c.out, out.superseded = out, c.truncated
-	var before, read, kept int64
+	before := int64(0)
 	for _, s := range group {
 		before += s.Size()
 	}
 	c.left = before
-	read, kept = c.done.RecordsRead, c.done.RecordsKept
 	c.producers = l.lastRecords()
 	var modified time.Time
 	for k, s := range group {
@@ -100,7 +103,6 @@ func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err er
 		return err
 	}
 	if err := out.replace(c.ctx, group, list.bases[i+len(group)]); err != nil {
-		c.done.RecordsRead, c.done.RecordsKept = read, kept
 		return err
 	}
 	c.done.Segments += len(group)

@@ -428,6 +428,24 @@ func TestCleanUnsealed(t *testing.T) {
 	require.GreaterOrEqual(t, l.DurableEnd(), r.To)
 }
 
+// TestCleanInheritsTime: retention of records without a time goes by the file's,
+// which is that of the last segment that was cleaned into it.
+func TestCleanInheritsTime(t *testing.T) {
+	g := newRules(t)
+	script(t, g.log, "t=-1 a=1", "--", "t=-1 b=1", "--", "x=1")
+	list := g.log.segments.Load()
+	require.NoError(t, g.log.awaitSealed(context.Background(), list.segs[:2]))
+	for i, name := range []string{segment.FileName(0, segment.LogSuffix), segment.FileName(1, segment.LogSuffix)} {
+		require.NoError(t, g.fs.SetModTime(g.folder()+"/"+name, time.UnixMilli(int64(500+100*i))))
+	}
+	r, err := g.log.Compact(context.Background(), ruleOptions())
+	require.NoError(t, err)
+	require.Equal(t, 1, r.Into)
+	info, err := g.fs.Stat(g.folder() + "/" + segment.FileName(0, segment.LogSuffix))
+	require.NoError(t, err)
+	require.EqualValues(t, 600, info.ModTime.UnixMilli())
+}
+
 // TestCleanNothing: a log with one segment, and one that is clean, are left alone.
 func TestCleanNothing(t *testing.T) {
 	g := newRules(t)
