@@ -17,7 +17,7 @@ func (c *cleaner) copySegments() error {
 	for at := int64(0); ; {
 		list := l.segments.Load()
 		i := 0
-		for i < len(list.segs)-1 && (list.bases[i] < at || list.bases[i+1] <= l.start.Load()) {
+		for i < len(list.segs)-1 && list.bases[i] < at {
 			i++
 		}
 		if i == len(list.segs)-1 || list.bases[i] > c.latest {

@@ -198,50 +198,98 @@ func TestCleanFails(t *testing.T) {
 	}
 }
 
+// swallow makes two batches one, of their size together, with the records and the
+// offsets of one of them.
+func swallow(t testing.TB, two []byte, second bool) []byte {
+	one, err := codec.Next(two)
+	require.NoError(t, err)
+	if second {
+		one = codec.Batch(two[len(one):])
+	}
+	rs, err := codec.DecodeAll(one, one.Payload(), nil)
+	require.NoError(t, err)
+	value := rs[len(rs)-1].Value
+	for n := 1; ; n++ {
+		rs[len(rs)-1].Value = append(slices.Clone(value), make([]byte, n)...)
+		b, err := codec.AppendBatch(nil, one.Header(), rs, nil)
+		require.NoError(t, err)
+		if len(b) == len(two) {
+			return b
+		}
+		require.Less(t, len(b), len(two))
+	}
+}
+
 // TestCleanDamage: a damaged batch ends the cleaning with its place, in the first
-// pass and in the second, and nothing changes.
+// pass and in the second, and what is damaged is left alone.
 func TestCleanDamage(t *testing.T) {
+	places := func(b []byte) (at []int) {
+		for pos := 0; pos < len(b); {
+			at = append(at, pos)
+			batch, _ := codec.Next(b[pos:])
+			pos += len(batch)
+		}
+		return at
+	}
 	for _, tc := range []struct {
 		name   string
-		from   int64 // the damaged segment is clean, or dirty
-		change func(b []byte) []byte
+		change func(t testing.TB, b []byte) []byte
 	}{
-		{"dirty", 0, func(b []byte) []byte { b[len(b)/2] ^= 1; return b }},
-		{"clean", 10, func(b []byte) []byte { b[len(b)/2] ^= 1; return b }},
-		{"a batch is missing", 0, func(b []byte) []byte {
-			first, _ := codec.Next(b)
-			return append(slices.Clone(b[len(first):]), first...)
-		}},
-		{"records that are none", 0, func(b []byte) []byte {
+		{"a bit", func(t testing.TB, b []byte) []byte { b[len(b)-3] ^= 1; return b }},
+		{"an offset", func(t testing.TB, b []byte) []byte { codec.SetBaseOffset(b, 0); return b }},
+		{"records that are none", func(t testing.TB, b []byte) []byte {
 			first, _ := codec.Next(b)
 			first[codec.HeaderSize] = 2
 			codec.Seal(first)
 			return b
 		}},
+		{"a batch is missing", func(t testing.TB, b []byte) []byte {
+			at := places(b)
+			return append(swallow(t, b[:at[2]], true), b[at[2]:]...)
+		}},
+		{"the last batch is missing", func(t testing.TB, b []byte) []byte {
+			at := places(b)
+			from := at[len(at)-2]
+			return append(slices.Clone(b[:from]), swallow(t, b[from:], false)...)
+		}},
+		{"a batch too long", func(t testing.TB, b []byte) []byte {
+			at := places(b)
+			last := b[at[len(at)-1]:]
+			last[26]++ // the last offset delta
+			codec.Seal(last)
+			return b
+		}},
 	} {
 		for _, w := range []Writer{WriterMapped, WriterPwrite} {
-			t.Run(fmt.Sprintf("%s/mapped=%v", tc.name, w == WriterMapped), func(t *testing.T) {
-				g := newRig(t, w, true, Config{SegmentBytes: 700, IndexInterval: 100})
-				l := g.open()
-				fillKeys(t, l, 60, 5, 2)
-				bases := l.segments.Load().bases
-				require.Greater(t, len(bases), 4)
-				g.reopen()
-				g.damage(bases[1], tc.change)
-				files := g.files()
-				_, err := g.log.Compact(context.Background(), CleanOptions{Now: time.Now(), From: tc.from, MaxLag: -1, MapBytes: 1 << 16})
-				var damage *segment.CorruptError
-				require.ErrorAs(t, err, &damage)
-				require.Contains(t, damage.Path, segment.FileName(bases[1], segment.LogSuffix))
-				after := g.files()
-				after[sumsName] = files[sumsName] // it may have been written for the groups before
-				if !maps.Equal(files, after) {
-					require.Equal(t, slices.Sorted(maps.Keys(files)), slices.Sorted(maps.Keys(after)))
-					require.Equal(t, files[segment.FileName(bases[1], segment.LogSuffix)], after[segment.FileName(bases[1], segment.LogSuffix)])
-				}
-				require.NoError(t, g.log.Failed())
-				require.Empty(t, leftovers(g))
-			})
+			for _, clean := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/mapped=%v/clean=%v", tc.name, w == WriterMapped, clean), func(t *testing.T) {
+					g := newRig(t, w, true, Config{SegmentBytes: 700, IndexInterval: 100})
+					l := g.open()
+					fillKeys(t, l, 60, 5, 2)
+					bases := l.segments.Load().bases
+					require.Greater(t, len(bases), 4)
+					g.reopen()
+					g.damage(bases[1], func(b []byte) []byte { return tc.change(t, b) })
+					files := g.files()
+					o := CleanOptions{Now: time.Now(), From: 0, MaxLag: -1, MapBytes: 1 << 16}
+					if clean {
+						o.From = bases[2]
+					}
+					_, err := g.log.Compact(context.Background(), o)
+					var damage *segment.CorruptError
+					require.ErrorAs(t, err, &damage)
+					require.Contains(t, damage.Path, segment.FileName(bases[1], segment.LogSuffix))
+					after := g.files()
+					if clean { // the segment before was done
+						require.Equal(t, files[segment.FileName(bases[1], segment.LogSuffix)], after[segment.FileName(bases[1], segment.LogSuffix)])
+						require.Len(t, g.log.Segments(), len(bases))
+					} else {
+						require.True(t, maps.Equal(files, after))
+					}
+					require.NoError(t, g.log.Failed())
+					require.Empty(t, leftovers(g))
+				})
+			}
 		}
 	}
 }
@@ -276,6 +324,7 @@ func TestCleanCancelled(t *testing.T) {
 			break
 		}
 		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, n+1, reports, "nothing more is done")
 		require.Equal(t, r.From, r.To, "what was not finished counts as not begun")
 		g.reopen()
 		require.Equal(t, before, newest(t, g.log))
