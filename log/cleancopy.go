@@ -28,7 +28,7 @@ func (c *cleaner) copySegments() error {
 			return err
 		}
 		err = c.copyGroup(list, i, group)
-		if errors.Is(err, errSuperseded) && c.truncated() == nil && l.segments.Load().bases[0] > group[0].Base() {
+		if errors.Is(err, errSuperseded) && l.segments.Load().bases[0] > group[0].Base() {
 			// What the transactions were is known from the segments that are left.
 			c.txns = newCleanedTxns()
 			continue

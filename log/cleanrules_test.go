@@ -451,7 +451,7 @@ func TestCleanFar(t *testing.T) {
 // TestCleanFarGap: where a gap lies between two segments, a round ends at the next
 // one: the part before it would be dirty for ever otherwise.
 func TestCleanFarGap(t *testing.T) {
-	const far = 1 << 33
+	const far = int64(1 << 33)
 	g := newRules(t)
 	script(t, g.log, "a=1", "a=2")
 	h := newHeader()

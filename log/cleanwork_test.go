@@ -325,6 +325,7 @@ func TestCleanCancelled(t *testing.T) {
 		}
 		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, n+1, reports, "nothing more is done")
+		require.Equal(t, r.Segments == 0, r.RecordsRead == 0, "nor does what was read of it")
 		require.Equal(t, r.From, r.To, "what was not finished counts as not begun")
 		g.reopen()
 		require.Equal(t, before, newest(t, g.log))
