@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -15,7 +16,10 @@ import (
 // remembers.
 
 // listedFile is a log file in the folder.
-type listedFile struct{ base, size int64 }
+type listedFile struct {
+	base, size int64
+	id         vfs.FileID
+}
 
 // listSegments lists the log files, by base offset.
 func (l *Log) listSegments() ([]listedFile, error) {
@@ -26,7 +30,7 @@ func (l *Log) listSegments() ([]listedFile, error) {
 	var list []listedFile
 	for _, info := range infos {
 		if base, suffix, ok := segment.ParseName(info.Name); ok && suffix == segment.LogSuffix && info.Mode.IsRegular() {
-			list = append(list, listedFile{base, info.Size})
+			list = append(list, listedFile{base, info.Size, info.ID})
 		}
 	}
 	slices.SortFunc(list, func(a, b listedFile) int { return compare(a.base, b.base) })
@@ -93,6 +97,9 @@ func (f *follower) begin() error {
 	if err := f.sidecars(); err != nil {
 		return err
 	}
+	if list, err = f.standing(list); err != nil {
+		return err
+	}
 	start := f.start
 	if t.Known {
 		start = t.Start
@@ -111,7 +118,7 @@ func (f *follower) begin() error {
 	f.rolled = nil
 	for i, file := range list {
 		last := i+1 == len(list)
-		s := segment.Open(l.env.fsys, l.env.maps, l.dir, file.base, file.size, l.scfg)
+		s := segment.Open(l.env.fsys, l.env.maps, l.dir, file.base, file.size, l.scfg).Expect(file.id)
 		segs = append(segs, s)
 		if last {
 			f.scan = s.Follow()

@@ -236,6 +236,11 @@ func (c *Cursor) locate() error {
 	}
 }
 
+// Replaced tells whether the last batch lies in a segment that a cleaning has
+// replaced since: the aborted transactions that the log knows now may be without
+// those of which the cleaning has left nothing.
+func (c *Cursor) Replaced() bool { return c.l.follow == nil && c.seg != nil && !c.l.lists(c.seg) }
+
 func (c *Cursor) find(offset int64) (pos int64, err error) {
 	defer vfs.Recover(c.path, c.seg.Data(), &err, vfs.SetFault())
 	return c.seg.Find(offset, &c.buf)
@@ -247,6 +252,12 @@ func (c *Cursor) step() error {
 	for {
 		list := l.segments.Load()
 		i := list.find(c.seg.Base()) + 1
+		if i == 0 || list.segs[i-1] != c.seg {
+			// It was removed, or replaced together with those behind it: go on where
+			// the offset is now.
+			c.drop()
+			return c.locate()
+		}
 		if i >= len(list.segs) {
 			if c.pos < c.seg.Size() {
 				return nil // it has grown since

@@ -42,6 +42,10 @@ func (l *Log) AbortedTxns(from, upto int64, dst []index.AbortedTxn) ([]index.Abo
 		if err == nil {
 			return out, nil
 		}
+		if l.follow != nil && isMissing(err) { // retention, or a cleaning has replaced it
+			l.follow.again(run, err, 0)
+			return dst, ErrRestarted
+		}
 		if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrClosed)) && l.segments.Load() != list {
 			continue // retention was quicker
 		}
@@ -67,6 +71,9 @@ func (l *Log) collectTxns(list *list, from, upto int64, dst []index.AbortedTxn) 
 		// for other reasons than a writer of ours.
 		sealed := i+1 < len(list.segs) && !list.segs[i].Active()
 		t, done, err := l.txnsOf(list, i, upto)
+		if err == nil && l.follow == nil && l.segments.Load() != list && !l.lists(list.segs[i]) {
+			err = ErrClosed // what was read under its name may be a cleaned one's
+		}
 		if err != nil {
 			return dst, err
 		}
@@ -178,6 +185,16 @@ func (l *Log) forgetTxns() {
 	l.txns.Lock()
 	clear(l.txns.proved)
 	l.txns.Unlock()
+}
+
+// forgetTxnsOf forgets segments that were replaced. What another goroutine found in
+// them meanwhile is kept no more: see keepTxns.
+func (l *Log) forgetTxnsOf(segs []*segment.Segment) {
+	l.txns.Lock()
+	defer l.txns.Unlock()
+	for _, s := range segs {
+		delete(l.txns.proved, s.Base())
+	}
 }
 
 // keepTxns remembers what was proved, and forgets segments that are gone.

@@ -64,6 +64,10 @@ type FS interface {
 	// and maps that are open stay usable.
 	Remove(name string) error
 
+	// SetModTime sets the time of a file's last change, which is of no more
+	// consequence for what is durable than any other write.
+	SetModTime(name string, t time.Time) error
+
 	// SyncDir makes the creates, renames and removes in a directory durable.
 	// The directory's own name is in its parent, and durable by syncing that.
 	SyncDir(name string) error
@@ -95,6 +99,7 @@ type Info struct {
 	Size    int64
 	Mode    fs.FileMode // with type bits
 	ModTime time.Time
+	ID      FileID // as File.ID has it; zero where it takes an open file to know
 }
 
 // IsDir reports whether it is a directory.
