@@ -218,7 +218,7 @@ func (o *opening) scan(seg *segment.Segment) (scanned, error) {
 		if e := b.LeaderEpoch(); e >= 0 {
 			if x, ok := l.epochs.Disproved(b); ok { // the truncation did not come to cut
 				l.epochs.Remove(x)
-				o.epochsWrong = true
+				o.disproved = max(o.disproved, x.Epoch)
 			}
 			l.noteEpoch(e, b.BaseOffset())
 		}
