@@ -20,7 +20,6 @@ type checkedTopics struct {
 	checked string // the folder of __metadata, once it has been checked
 
 	ids  map[string]idIn // topic ids as folders have them, of topics that no record names
-	used map[uint64]bool // lines of leat.state whose partition was checked
 }
 
 type idIn struct {
@@ -42,7 +41,7 @@ type checkedFolder struct {
 // metadata checks __metadata, and takes in what it says.
 func (c *checker) metadata(folders []string) error {
 	t := &c.topics
-	t.ids, t.used = map[string]idIn{}, map[uint64]bool{}
+	t.ids = map[string]idIn{}
 	t.records, t.live = map[string]*topicRecord{}, map[string]*Topic{}
 	folder := folderName(metadataTopic, 0)
 	if _, err := c.fsys.Stat(folder); errors.Is(err, fs.ErrNotExist) {
@@ -270,9 +269,6 @@ func (c *checker) identity(p *checkedFolder, folder string, st log.CheckState) e
 
 // settle compares a partition that was checked with what the root says of it.
 func (c *checker) settle(p *checkedFolder) error {
-	if p.key != 0 {
-		c.topics.used[p.key] = true
-	}
 	var list []Finding
 	add := func(s Severity, k FindingKind, name, format string, args ...any) {
 		f := c.inRoot(s, k, name, format, args...)
@@ -329,6 +325,9 @@ func (c *checker) compareOffsets(p *checkedFolder, add adder) {
 	external := p.topic == nil || p.topic.adopted || p.topic.cfg().External&ExternalWatermark != 0
 	if st.Clean && !external && watermark >= 0 && watermark < p.Next {
 		add(SeverityDamage, log.FindingCheckpoint, watermarkName, "it says %d of %s, which was closed in order and ends at %d", watermark, p.tp, p.Next)
+	}
+	if p.key == 0 && st.Clean && p.topic != nil && !p.topic.adopted && r.lines != nil {
+		add(SeverityNotice, log.FindingState, stateName, "it has no line of %s", p.tp)
 	}
 	if p.key == 0 || !st.Clean {
 		return

@@ -355,14 +355,13 @@ func (j *judge) holes(i int, r *segment.Scan) (torn bool) {
 	for _, h := range r.Holes {
 		f := Finding{Severity: Damage, Kind: FindingBatch, Path: j.seg.Path(), Position: h.Pos, End: h.End, Offset: h.Offset, Next: -1,
 			What: fmt.Sprintf("%d bytes are no batch that can be here: %v", h.End-h.Pos, h.Err)}
-		var magic *codec.MagicError
-		if errors.As(h.Err, &magic) {
-			f.Kind = FindingFormat
+		if h.Stop == segment.StopFormat {
+			f.Kind = FindingFormat // which recovery refuses to touch, wherever it is
 		}
 		last := i+1 == len(j.segs)
 		switch {
 		case h.Offset < j.mark:
-		case j.crashed:
+		case j.crashed && f.Kind != FindingFormat:
 			f.Severity, f.Kind, f.End = Notice, FindingTail, r.FileSize()
 			f.What = fmt.Sprintf("the last %d bytes are a torn tail: %v", f.End-f.Position, h.Err)
 			j.found(f)
@@ -416,7 +415,7 @@ func (j *judge) between(i int, prev *segment.Scan, next int64) (torn bool) {
 		switch {
 		case name != "":
 			f.What = fmt.Sprintf("offsets %d to %d are missing before this segment, and %s, of a segment with such offsets, is there", next, seg.Base()-1, name)
-		case j.st.Compacted || j.states.sparse:
+		case j.st.Compacted || j.states.sparse, j.l.sums.Sparse && next >= j.l.sums.Gaps:
 			return false
 		default:
 			f.Severity = Notice

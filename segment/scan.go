@@ -61,6 +61,7 @@ type Scan struct {
 type Hole struct {
 	Pos, End int64
 	Offset   int64 // the first offset lost
+	Stop     Stop
 	Err      error
 }
 
@@ -149,7 +150,7 @@ func (s *Segment) scanFile(f vfs.File, o ScanOptions) (r *Scan, err error) {
 // resume moves a scan behind the damage that stopped it, to the next place
 // where a sound batch begins. It reports whether there is one.
 func (s *Segment) resume(r *Scan, in *scanInput) (again bool, err error) {
-	h := Hole{Pos: r.Valid, Offset: r.Next, End: in.size, Err: r.Err}
+	h := Hole{Pos: r.Valid, Offset: r.Next, End: in.size, Stop: r.Stop, Err: r.Err}
 	for pos := h.Pos + 1; pos+codec.HeaderSize <= in.size; pos++ {
 		pos, err = in.findMagic(pos)
 		if err != nil {
