@@ -19,7 +19,7 @@ type checkedTopics struct {
 	live    map[string]*Topic
 	checked string // the folder of __metadata, once it has been checked
 
-	ids  map[string]idIn // topic ids as folders have them, of topics that no record names
+	ids map[string]idIn // topic ids as folders have them, of topics that no record names
 }
 
 type idIn struct {

@@ -100,7 +100,10 @@ func (e *epochJudge) batch(j *judge, pos int64, b codec.Batch) {
 			e.known = false
 			return
 		}
-		break
+		if epoch >= 0 && epoch != t.Epoch {
+			wrong("the batch has leader epoch %d, and at offset %d of it epoch %d held (%s)", epoch, t.StartOffset, t.Epoch, epochsName)
+		}
+		return
 	}
 	if e.n == 0 {
 		if epoch >= 0 && base >= e.start {
