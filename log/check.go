@@ -379,8 +379,11 @@ func (j *judge) holes(i int, r *segment.Scan) (torn bool) {
 // behindTail tells of the segments behind a torn tail.
 func (j *judge) behindTail(i int) {
 	for _, s := range j.segs[i:] {
-		if s.Size() == 0 {
+		if data, err := j.l.hasData(s.Base(), 0); err != nil {
+			j.failed(err)
 			continue
+		} else if !data {
+			continue // it was made ahead
 		}
 		f := j.inFile(Notice, FindingTail, segment.FileName(s.Base(), segment.LogSuffix), "the whole segment lies behind a torn tail")
 		f.Position, f.End, f.Offset = 0, s.Size(), s.Base()
