@@ -202,6 +202,9 @@ func (c *checker) partition(folder string, st log.CheckState) (*checkedFolder, e
 				words[i] = littleEndian(l[i])
 			}
 			p.state.Marks, p.state.MarksValid = log.NewMarks(&words, nil), true
+		} else if !r.clean && r.lines != nil && !t.adopted && p.state.RecoveryPoint < 0 {
+			// The power went before anything was said of it: nothing is beyond suspicion.
+			p.state.RecoveryPoint = 0
 		}
 	}
 	if p.state.StartOffset < 0 {
