@@ -68,6 +68,7 @@ type judge struct {
 	file    vfs.File
 	size    int64
 	looked  int64 // bytes not told to Advance yet
+	torn    int64 // the offset at which a torn tail begins; noOffset: none does
 	wrong   bool  // there was damage in it
 	unread  unreadable
 }
@@ -85,7 +86,7 @@ func Check(env *Env, dir string, c Config, st CheckState) (Checked, error) {
 	l.unstable.Store(noOffset)
 	j := &judge{opening: &opening{l: l, st: st.OpenState, r: new(Report)}, env: env, st: st}
 	j.out.Whole = true
-	j.around = true
+	j.around, j.torn = true, noOffset
 	j.each, j.inspect = j.batch, j.unread.inspect(env)
 	err := j.run()
 	j.out.Whole = j.out.Whole && err == nil
@@ -199,8 +200,9 @@ func (j *judge) scanAll() {
 			return
 		}
 		if i > 0 && next >= 0 && j.between(i, prev, next) {
+			j.out.Next = next
 			j.behindTail(i)
-			break
+			return
 		}
 		j.states.before(j, seg.Base())
 		j.begin(i, seg)
@@ -219,17 +221,19 @@ func (j *judge) scanAll() {
 		j.beside(i, s.scan)
 		l.producers.OnHighWatermark(s.scan.Next)
 		if torn {
+			j.out.Next = j.torn
 			j.behindTail(i + 1)
-			break
+			return
 		}
 	}
 	if next < 0 {
 		return
 	}
 	j.out.Next = next
-	j.end(next, prev)
-	j.states.end(j, next)
-	j.epochs.end(j, next)
+	if j.end(next, prev) {
+		j.states.end(j, next)
+		j.epochs.end(j, next)
+	}
 }
 
 func (j *judge) begin(i int, seg *segment.Segment) {
@@ -284,6 +288,12 @@ func (j *judge) scanSegment() (s scanned, err error) {
 func (j *judge) batch(r *segment.Scan, pos int64, b codec.Batch) error {
 	base := b.BaseOffset()
 	hole := behindHole(r, pos)
+	if hole && j.tears(&r.Holes[len(r.Holes)-1]) {
+		j.torn = min(j.torn, r.Holes[len(r.Holes)-1].Offset)
+	}
+	if j.torn < noOffset {
+		return j.err // it will be cut off, whatever it is
+	}
 	j.states.before(j, r.Next)
 	if base > r.Next {
 		if hole {
@@ -360,12 +370,13 @@ func (j *judge) holes(i int, r *segment.Scan) (torn bool) {
 		}
 		last := i+1 == len(j.segs)
 		switch {
-		case h.Offset < j.mark:
-		case j.crashed && f.Kind != FindingFormat:
+		case j.tears(&h):
+			j.torn = min(j.torn, h.Offset)
 			f.Severity, f.Kind, f.End = Notice, FindingTail, r.FileSize()
 			f.What = fmt.Sprintf("the last %d bytes are a torn tail: %v", f.End-f.Position, h.Err)
 			j.found(f)
 			return true
+		case h.Offset < j.mark:
 		case j.st.Clean && last && h.End == r.FileSize():
 			f.Kind, f.What = FindingTail, fmt.Sprintf("%d bytes lie behind offset %d, at which the log was closed: %v", h.End-h.Pos, h.Offset, h.Err)
 		case j.mark < 0 && last && h.End == r.FileSize():
@@ -374,6 +385,12 @@ func (j *judge) holes(i int, r *segment.Scan) (torn bool) {
 		j.found(f)
 	}
 	return false
+}
+
+// tears tells whether a recovery would cut the log off at a hole. A batch of
+// another format it would not touch.
+func (j *judge) tears(h *segment.Hole) bool {
+	return j.crashed && h.Offset >= j.mark && h.Stop != segment.StopFormat
 }
 
 // behindTail tells of the segments behind a torn tail.
@@ -456,13 +473,13 @@ func (l *list) has(base int64) bool {
 	return i >= 0 && l.bases[i] == base
 }
 
-// end judges where the log ends.
-func (j *judge) end(next int64, last *segment.Scan) {
+// end judges where the log ends. known is false if damage hides that.
+func (j *judge) end(next int64, last *segment.Scan) (known bool) {
 	f := Finding{Severity: Damage, Kind: FindingEnd, Path: j.seg.Path(), Position: last.Valid, End: -1, Offset: next, Next: -1}
 	n := len(last.Holes)
 	switch {
 	case n > 0 && last.Holes[n-1].End == last.FileSize():
-		// What the end of the file held has been judged.
+		return false // what the end of the file held has been judged
 	case next < j.mark:
 		f.Next = j.mark
 		f.What = fmt.Sprintf("the log ends at offset %d, and was durable up to %d", next, j.mark)
@@ -476,4 +493,5 @@ func (j *judge) end(next int64, last *segment.Scan) {
 		f.What = fmt.Sprintf("%d zero bytes lie behind the last batch", last.FileSize()-last.Valid)
 		j.found(f)
 	}
+	return true
 }

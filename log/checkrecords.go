@@ -74,6 +74,9 @@ func (u *unreadable) tell(j *judge) {
 	defer u.mu.Unlock()
 	slices.SortFunc(u.mu.list, func(a, b unreadableBatch) int { return compare(a.pos, b.pos) })
 	for i, b := range u.mu.list {
+		if b.base >= j.torn {
+			break // it will be cut off
+		}
 		f := Finding{Severity: Damage, Kind: FindingRecords, Path: j.seg.Path(), Position: b.pos, End: b.end, Offset: b.base, Next: b.next,
 			What: fmt.Sprintf("the records of this batch cannot be read, though its CRC is good: %v", b.err)}
 		if errors.Is(b.err, codec.ErrUnsupported) {
