@@ -3,6 +3,7 @@ package leat
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -186,4 +187,42 @@ func long2(n, long int) int {
 		return long
 	}
 	return n
+}
+
+// TestCheckTornTail: what was on its way when the process died is no damage, and
+// what had been synced is.
+func TestCheckTornTail(t *testing.T) {
+	moment := 0
+	busyStore(t, func(m *vfs.Mem) {
+		if moment++; moment != 13 {
+			return
+		}
+		for _, test := range []struct {
+			folder   string
+			severity Severity
+			kind     FindingKind
+		}{{"synced-0", SeverityDamage, log.FindingBatch}, {"written-0", SeverityNotice, log.FindingTail}} {
+			left := m.Snapshot()
+			left.SetMapped(false)
+			list, err := left.ReadDir(test.folder)
+			require.NoError(t, err)
+			name := ""
+			for _, e := range list {
+				if isLogFile(e) {
+					name = test.folder + "/" + e.Name // the last one
+				}
+			}
+			b, err := readSmall(left, name)
+			require.NoError(t, err)
+			b[100] ^= 1
+			putRoot(t, left, name, b)
+			found, errs := checkAll(t, left, "")
+			require.Empty(t, errs)
+			found = slices.DeleteFunc(found, func(f Finding) bool { return f.Kind == log.FindingUnclean || f.Kind == log.FindingLeftover })
+			require.NotEmpty(t, found)
+			require.Equal(t, test.severity, found[0].Severity, "%v", found)
+			require.Equal(t, test.kind, found[0].Kind)
+			require.Zero(t, found[0].Position)
+		}
+	})
 }
