@@ -87,6 +87,7 @@ is one, is made for programs: an object a line.`,
 		newProduce(), newConsume(), newFetch(),
 		newTopics(),
 		newStat(),
+		newCheck(),
 	)
 	group(root, "Topics and records:", "topics", "produce", "consume", "fetch", "stat")
 	group(root, "Looking after a store:", "dump", "check", "repair", "recover", "backup", "compact")
