@@ -61,6 +61,7 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(
 		newDump(),
+		newCompact(),
 	)
 	return root
 }
