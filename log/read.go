@@ -238,6 +238,12 @@ func (c *Cursor) step() error {
 	for {
 		list := l.segments.Load()
 		i := list.find(c.seg.Base()) + 1
+		if i == 0 || list.segs[i-1] != c.seg {
+			// It was removed, or replaced together with those behind it: go on where
+			// the offset is now.
+			c.drop()
+			return c.locate()
+		}
 		if i >= len(list.segs) {
 			if c.pos < c.seg.Size() {
 				return nil // it has grown since

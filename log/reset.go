@@ -113,7 +113,7 @@ type reset struct {
 
 // restart is ResetTo of a quiet log. writing is held.
 func (l *Log) restart(to int64, lowered func() error) error {
-	if err := l.removeBelowStart(); err != nil {
+	if err := errors.Join(l.finishReplaced(), l.removeBelowStart()); err != nil {
 		return err
 	}
 	list := l.segments.Load()

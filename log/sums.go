@@ -26,6 +26,8 @@ import (
 //	<line crc32c> dense <offset>                         none is missing from there on
 //	<line crc32c> gaps <offset>                          but from there on some may be
 //	<line crc32c> <file crc32c> <size> <file name>
+//	<line crc32c> swap <from> <to>                       see Swap
+//	<line crc32c> by <file crc32c> <size> <file name>
 //
 // Of a sealed segment there is a line for the log file and for each index; that
 // of a transaction index may say 0 bytes for a file that is not there. A log that
@@ -46,6 +48,8 @@ type Sums struct {
 	// Sparse says that from Gaps on offsets may be missing again: see allowGaps.
 	Sparse bool
 	Gaps   int64
+	// Swap is a replacement under way, nil when there is none.
+	Swap *Swap
 }
 
 // sums is a log's.
@@ -55,6 +59,8 @@ type sums struct {
 	end int64 // of the file; 0: there is none
 	// lines counts those of the file, stale ones too.
 	lines int
+	// left are the segments that Swap has replaced and whose files may be there.
+	left []*segment.Segment
 }
 
 // ParseSums reads a sums file: the last sound line of each kind. A header that is
@@ -95,7 +101,7 @@ func (s *Sums) parse(line []byte) {
 		}
 		return
 	}
-	if len(fields) != 4 {
+	if s.parseSwap(fields) || len(fields) != 4 {
 		return
 	}
 	sum, err1 := strconv.ParseUint(string(fields[1]), 16, 32)
@@ -132,7 +138,7 @@ func (s *Sums) format() []byte {
 	for _, name := range names {
 		b = appendSum(b, s.Files[name])
 	}
-	return b
+	return s.Swap.append(b)
 }
 
 // load reads the file at open. One that is missing or unreadable says nothing.
@@ -153,8 +159,16 @@ const maxSumsFile = 256 << 20
 
 // rewrite replaces the file.
 func (s *sums) rewrite(l *Log) error {
+	if err := s.replaceFile(l); err != nil {
+		return err
+	}
+	return l.env.fsys.SyncDir(l.dir)
+}
+
+// replaceFile is rewrite without the sync of the folder.
+func (s *sums) replaceFile(l *Log) error {
 	b := s.format()
-	if err := WriteFile(l.env.fsys, segment.Join(l.dir, sumsName), b); err != nil {
+	if err := replaceFile(l.env.fsys, segment.Join(l.dir, sumsName), b); err != nil {
 		return err
 	}
 	s.end = int64(len(b))

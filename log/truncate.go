@@ -66,6 +66,9 @@ func (l *Log) TruncateTo(offset int64, lowered func() error) error {
 		return err
 	}
 	defer l.endQuiet()
+	if err := l.finishReplaced(); err != nil {
+		return err
+	}
 	t, err := l.planTruncation(offset)
 	if err != nil {
 		return err

@@ -180,6 +180,16 @@ func (l *Log) forgetTxns() {
 	l.txns.Unlock()
 }
 
+// forgetTxnsOf forgets segments that were replaced. What another goroutine found in
+// them meanwhile is kept no more: see keepTxns.
+func (l *Log) forgetTxnsOf(segs []*segment.Segment) {
+	l.txns.Lock()
+	defer l.txns.Unlock()
+	for _, s := range segs {
+		delete(l.txns.proved, s.Base())
+	}
+}
+
 // keepTxns remembers what was proved, and forgets segments that are gone.
 func (l *Log) keepTxns(list *list, base int64, x index.Txns) {
 	if now := l.segments.Load(); now != nil && now != list {

@@ -168,7 +168,12 @@ func (s *Segment) rebuild(wrong *indexes, buf *Buffer) (*indexes, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w != nil && s.mayWrite() {
+	if w == nil {
+		return x, nil
+	}
+	s.mending.Lock()
+	defer s.mending.Unlock()
+	if s.mayWrite() {
 		_ = s.writeIndex(IndexSuffix, w.offsets.Bytes())
 		_ = s.writeIndex(TimeSuffix, w.times.Bytes())
 		if !s.mayWrite() {

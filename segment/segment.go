@@ -48,6 +48,8 @@ type Segment struct {
 	// building is held by whoever rebuilds a wrong index, so that it happens
 	// once. It comes before mu, and that before what the writer and the Maps lock.
 	building sync.Mutex
+	// mending is held while a reader writes index files, and comes before mu.
+	mending sync.Mutex
 
 	parked parked // guarded by the lock of maps
 

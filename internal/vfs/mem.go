@@ -318,6 +318,18 @@ func (m *Mem) Remove(name string) error {
 	})
 }
 
+func (m *Mem) SetModTime(name string, t time.Time) error {
+	return m.call(OpUtimes, name, func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		n, err := m.lookup(name)
+		if err == nil {
+			n.mtime.Store(t.UnixNano())
+		}
+		return err
+	})
+}
+
 func (m *Mem) SyncDir(name string) error {
 	return m.call(OpSyncDir, name, func() error {
 		m.mu.Lock()

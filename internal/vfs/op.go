@@ -27,13 +27,14 @@ const (
 	OpPopulate
 	OpUnmap
 	OpClose
+	OpUtimes
 	NumOps // how many there are
 )
 
 var opNames = [NumOps]string{
 	"create", "open", "mkdir", "readdir", "stat", "rename", "remove", "syncdir",
 	"lock", "read", "write", "size", "truncate", "allocate", "zero", "sync",
-	"map", "populate", "unmap", "close",
+	"map", "populate", "unmap", "close", "utimes",
 }
 
 func (o Op) String() string {

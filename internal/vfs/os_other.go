@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // osFS stands on os.Root, which keeps every name inside the root. os.Root does
@@ -191,6 +192,14 @@ func (o *osFS) Remove(name string) error {
 		return err
 	}
 	return pathError("remove", o.Path(name), o.root.Remove(local))
+}
+
+func (o *osFS) SetModTime(name string, t time.Time) error {
+	local, err := o.local("utimes", name)
+	if err != nil {
+		return err
+	}
+	return pathError("utimes", o.Path(name), bare(o.root.Chtimes(local, t, t)))
 }
 
 func (o *osFS) SyncDir(name string) error {

@@ -254,6 +254,16 @@ func (o *osFS) Remove(name string) error {
 	})
 }
 
+func (o *osFS) SetModTime(name string, t time.Time) error {
+	ts, err := unix.TimeToTimespec(t)
+	if err != nil {
+		return pathError("utimes", o.Path(name), err)
+	}
+	return o.at("utimes", name, func(dir int, base string) error {
+		return unix.UtimesNanoAt(dir, base, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	})
+}
+
 func (o *osFS) SyncDir(name string) error {
 	return o.at("syncdir", name, func(dir int, base string) error {
 		fd, err := openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)

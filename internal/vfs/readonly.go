@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 )
 
 // errReading is why a tree that is only read refuses to be changed.
@@ -33,11 +34,14 @@ func (r *readOnly) Open(name string, m Mode) (File, error) {
 	return r.FS.Open(name, m)
 }
 
-func (r *readOnly) Create(name string) (File, error)    { return nil, r.refuse("create", name) }
-func (r *readOnly) Mkdir(name string) error             { return r.refuse("mkdir", name) }
-func (r *readOnly) Rename(from, _ string) error         { return r.refuse("rename", from) }
-func (r *readOnly) Remove(name string) error            { return r.refuse("remove", name) }
-func (r *readOnly) SyncDir(name string) error           { return r.refuse("sync", name) }
+func (r *readOnly) Create(name string) (File, error) { return nil, r.refuse("create", name) }
+func (r *readOnly) Mkdir(name string) error          { return r.refuse("mkdir", name) }
+func (r *readOnly) Rename(from, _ string) error      { return r.refuse("rename", from) }
+func (r *readOnly) Remove(name string) error         { return r.refuse("remove", name) }
+func (r *readOnly) SyncDir(name string) error        { return r.refuse("sync", name) }
+func (r *readOnly) SetModTime(name string, _ time.Time) error {
+	return r.refuse("utimes", name)
+}
 func (r *readOnly) Lock(name string) (io.Closer, error) { return nil, r.refuse("lock", name) }
 
 // SameFile reports whether two open files are one, by whatever names they were

@@ -64,6 +64,10 @@ type FS interface {
 	// and maps that are open stay usable.
 	Remove(name string) error
 
+	// SetModTime sets the time of a file's last change, which is of no more
+	// consequence for what is durable than any other write.
+	SetModTime(name string, t time.Time) error
+
 	// SyncDir makes the creates, renames and removes in a directory durable.
 	// The directory's own name is in its parent, and durable by syncing that.
 	SyncDir(name string) error
