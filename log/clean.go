@@ -1,10 +1,21 @@
 package log
 
 import (
-	"context"
-	"errors"
 	"time"
 )
+
+// The cleaner: of each key it keeps the newest record (KAFKA_RULES 4.7). Two
+// passes over the log make one round.
+//
+//  1. the dirty segments, from the first offset that was never cleaned on, are
+//     read for their keys: a map of bounded size says where the newest record of
+//     each lies. When it is full the round ends there, and the next goes on
+//  2. all segments up to there are copied, without the records that the map knows
+//     a newer one of, several small ones into one, and each copy is put in place
+//     of what it was made from, oldest first: whatever ends a round between two of
+//     them leaves a log in which a tombstone still stands behind what it deletes
+//
+// Offsets never change: what is left of a batch keeps its first and last offset.
 
 // CleanOptions is what a cleaning is told. Times and bytes that are not positive
 // are as said at each.
@@ -32,23 +43,6 @@ type CleanOptions struct {
 // CleanProgress is how far a cleaning is, in bytes of both passes.
 type CleanProgress struct{ Done, Total int64 }
 
-// Dirty is what a cleaning would find.
-type Dirty struct {
-	// From..To is what a cleaning would take. To is the first uncleanable offset.
-	From, To int64
-	// CleanBytes are below From, DirtyBytes from there to To.
-	CleanBytes, DirtyBytes int64
-	Overdue                bool // a record has waited longer than MaxLag
-}
-
-// Ratio is the dirty part of what can be cleaned [the cleanable ratio].
-func (d Dirty) Ratio() float64 {
-	if d.CleanBytes+d.DirtyBytes == 0 {
-		return 0
-	}
-	return float64(d.DirtyBytes) / float64(d.CleanBytes+d.DirtyBytes)
-}
-
 // Cleaned is what a cleaning did.
 type Cleaned struct {
 	From, To                 int64 // dirty offsets that were cleaned: To is the first dirty offset now
@@ -58,15 +52,4 @@ type Cleaned struct {
 	Keys                     int64 // in the map
 	MapBytes                 int64 // of memory for them
 	Duration                 time.Duration
-}
-
-var errNoCleaner = errors.New("leat: cleaning is not built yet")
-
-// Dirty tells what a cleaning would take.
-func (l *Log) Dirty(o CleanOptions) (Dirty, error) { return Dirty{}, errNoCleaner }
-
-// Compact is one round of compaction: as many dirty segments as the map holds.
-// (Not Clean: that tells whether the log was closed in order.)
-func (l *Log) Compact(ctx context.Context, o CleanOptions) (Cleaned, error) {
-	return Cleaned{}, errNoCleaner
 }

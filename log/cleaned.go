@@ -36,7 +36,10 @@ type cleaned struct {
 
 	indexes *segment.Collected
 	sums    segment.Sums // of the files, once it is finished
-	ended   bool         // discarded, or put in place
+	// superseded is asked when nothing can be taken back any more: an error says that
+	// what it was made by does not hold. May be nil.
+	superseded func() error
+	ended      bool // discarded, or put in place
 }
 
 const (

@@ -57,6 +57,7 @@ func (l *Log) shut() (was error, first bool) {
 	l.unlock() // pending appends are refused
 	l.tail.wakeAll()
 	l.ahead.close()
+	l.cleaning.stop()
 	l.sync.acquire()
 	l.work.Wait()
 	// A sync that failed meanwhile is not lost: its error stays with the segment

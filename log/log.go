@@ -100,6 +100,7 @@ type Log struct {
 	txns      txns
 	folder    folder
 	retain    retaining
+	cleaning  cleaning
 	follow    *follower // of a log that another process writes, else nil
 }
 

@@ -164,6 +164,9 @@ func (o *opening) run() error {
 func (o *opening) list() error {
 	l := o.l
 	fsys := l.env.fsys
+	if err := l.sums.load(l); err != nil {
+		return err
+	}
 	if err := finishSwaps(l); err != nil {
 		return err
 	}
@@ -230,9 +233,6 @@ func compare(a, b int64) int {
 // wrong is made anew.
 func (o *opening) sidecars() error {
 	l := o.l
-	if err := l.sums.load(l); err != nil {
-		return err
-	}
 	if o.st.Adopted && o.st.Marks != nil && !o.st.MarksValid {
 		l.sums.Dense = noOffset // others may have compacted what was written here
 	}

@@ -65,6 +65,11 @@ func (c *cleaned) replace(ctx context.Context, olds []*segment.Segment, dense in
 	if err := l.refusing(); err != nil {
 		return err
 	}
+	if c.superseded != nil {
+		if err := c.superseded(); err != nil { // no truncation comes in between: it needs the turn
+			return err
+		}
+	}
 	if err := l.finishReplaced(); err != nil { // what one before has left
 		return err
 	}

@@ -64,14 +64,126 @@ func finishSwaps(l *Log) error {
 	if err := l.removeFiles(cleaned); err != nil {
 		return err
 	}
-	if len(kept) == 0 {
+	if len(kept) == 0 && l.sums.Swap == nil {
 		return nil
 	}
 	// Their names may not be durable yet, and what they replace goes next.
 	if err := fsys.SyncDir(l.dir); err != nil {
 		return err
 	}
+	if kept, err = l.resumeSwap(kept); err != nil || len(kept) == 0 {
+		return err
+	}
 	return l.putInPlace(kept)
+}
+
+// resumeSwap goes on with the replacement that segments.sum tells of, if its log
+// file is in place or has the name of one that goes there; otherwise it was never
+// begun, or taken back. It returns the swap files that are another's: Kafka's.
+func (l *Log) resumeSwap(names []string) (others []string, err error) {
+	w := l.sums.Swap
+	if w == nil {
+		return names, nil
+	}
+	ours := make(map[string]bool)
+	for _, name := range names {
+		if base, _, _ := segment.ParseName(name); base == w.From {
+			ours[strings.TrimSuffix(name, swapSuffix)] = true
+		} else {
+			others = append(others, name)
+		}
+	}
+	log := segment.FileName(w.From, segment.LogSuffix)
+	done := ours[log]
+	if done {
+		// First of all, as when it is not interrupted: see Replacement.
+		if err := l.rename(log+swapSuffix, log); err != nil {
+			return nil, err
+		}
+		if err := l.env.fsys.SyncDir(l.dir); err != nil {
+			return nil, err
+		}
+		delete(ours, log)
+	} else if done, err = l.holds(w, segment.LogSuffix); err != nil {
+		return nil, err
+	}
+	var rest []string
+	for name := range ours {
+		if done {
+			err = l.rename(name+swapSuffix, name)
+		} else {
+			rest = append(rest, name+swapSuffix) // of one that was taken back
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if done {
+		more, err := l.replaced(w)
+		if err != nil {
+			return nil, err
+		}
+		rest = append(rest, more...)
+	}
+	if err := l.removeFiles(rest); err != nil {
+		return nil, err
+	}
+	if done {
+		l.sums.settle(w)
+		l.env.logger.Info("replacement finished", "partition", l.name(), "from", w.From, "to", w.To)
+	}
+	l.sums.Swap = nil
+	if err := l.sums.replaceFile(l); err != nil {
+		l.sums.Swap = w
+		l.env.logger.Warn("checksums not written", "partition", l.name(), "err", err)
+	}
+	return others, nil
+}
+
+func (l *Log) rename(from, to string) error {
+	return l.env.fsys.Rename(segment.Join(l.dir, from), segment.Join(l.dir, to))
+}
+
+// holds tells whether a file of the segment at w.From is the new one.
+func (l *Log) holds(w *Swap, suffix string) (bool, error) {
+	want, ok := w.of(suffix)
+	if !ok {
+		return false, nil
+	}
+	name := segment.FileName(w.From, suffix)
+	info, err := l.env.fsys.Stat(segment.Join(l.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return want.Size == 0 && suffix != segment.LogSuffix, nil
+	}
+	if err != nil || info.Size != want.Size {
+		return false, err
+	}
+	sum, err := l.sumFile(name)
+	return sum == want, err
+}
+
+// replaced are the files that have to go once the log file of w is in place: those
+// of the segments that it replaces, first to last, with their snapshots, and index
+// files that were not made of it.
+func (l *Log) replaced(w *Swap) (names []string, err error) {
+	infos, err := l.env.fsys.ReadDir(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, info := range infos {
+		base, suffix, ok := segment.ParseName(info.Name)
+		if ok && w.From < base && base < w.To && (isSegmentFile(suffix) || suffix == segment.SnapshotSuffix) {
+			names = append(names, info.Name)
+		}
+	}
+	for _, suffix := range sumSuffixes {
+		if ok, err := l.holds(w, suffix); err != nil {
+			return nil, err
+		} else if !ok && suffix != segment.LogSuffix {
+			names = append(names, segment.FileName(w.From, suffix))
+		}
+	}
+	return names, nil
 }
 
 // removeFiles removes files of the folder for good.

@@ -1,0 +1,161 @@
+package log
+
+import (
+	"errors"
+	"time"
+
+	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/segment"
+)
+
+// copySegments is the second pass: group by group, oldest first. The groups are
+// chosen one by one, since retention may take segments away meanwhile. What it
+// takes is no loss: the map knows newer records of nothing that is gone.
+func (c *cleaner) copySegments() error {
+	l := c.l
+	c.txns = newCleanedTxns()
+	for at := int64(0); ; {
+		list := l.segments.Load()
+		i := 0
+		for i < len(list.segs)-1 && (list.bases[i] < at || list.bases[i+1] <= l.start.Load()) {
+			i++
+		}
+		if i == len(list.segs)-1 || list.bases[i] > c.latest {
+			return nil
+		}
+		group, err := l.cleanGroup(list, i, c.latest+1, c.upper)
+		if err != nil {
+			return err
+		}
+		err = c.copyGroup(list, i, group)
+		if errors.Is(err, errSuperseded) && c.truncated() == nil && l.segments.Load().bases[0] > group[0].Base() {
+			// What the transactions were is known from the segments that are left.
+			c.txns = newCleanedTxns()
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		at = list.bases[i+len(group)]
+	}
+}
+
+// truncated is errSuperseded when records that the map counts on may have been
+// taken back: an older one of the same key would be the newest again.
+func (c *cleaner) truncated() error {
+	if c.l.generation.Load() == c.generation {
+		return nil
+	}
+	if end, ok := c.l.truncated.since(c.generation); ok && end > c.latest {
+		return nil
+	}
+	return errSuperseded
+}
+
+// copyGroup cleans the segments of a group, which begins at index i of list, into
+// one.
+func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err error) {
+	l := c.l
+	out, err := l.newCleaned(group[0].Base())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		c.out = nil
+		err = errors.Join(err, out.discard()) // nothing, once it was put in place
+	}()
+	c.out, out.superseded = out, c.truncated
+	var before, read, kept int64
+	for _, s := range group {
+		before += s.Size()
+	}
+	c.left = before
+	read, kept = c.done.RecordsRead, c.done.RecordsKept
+	c.producers = l.lastRecords()
+	var modified time.Time
+	for k, s := range group {
+		aborted, err := l.AbortedTxns(s.Base(), list.bases[i+k+1], nil)
+		if err != nil {
+			return err
+		}
+		c.txns.add(aborted)
+		if modified, err = l.modified(s); err != nil {
+			return err
+		}
+		if err := c.eachBatch(list, i+k, s.Base(), c.copyBatch); err != nil {
+			return err
+		}
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	if err := out.finish(modified); err != nil {
+		return err
+	}
+	after := out.size()
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	if err := out.replace(c.ctx, group, list.bases[i+len(group)]); err != nil {
+		c.done.RecordsRead, c.done.RecordsKept = read, kept
+		return err
+	}
+	c.done.Segments += len(group)
+	c.done.Into++
+	c.done.BytesBefore += before
+	c.done.BytesAfter += after
+	return nil
+}
+
+// modified is the time of a segment's log file, which what it becomes inherits:
+// retention goes by it when no record has a time.
+func (l *Log) modified(s *segment.Segment) (time.Time, error) {
+	info, err := l.env.fsys.Stat(segment.Join(l.dir, segment.FileName(s.Base(), segment.LogSuffix)))
+	return info.ModTime, err
+}
+
+// copyBatch copies what is to be kept of a batch.
+func (c *cleaner) copyBatch(b codec.Batch) (more bool, err error) {
+	c.left -= int64(len(b))
+	c.done.RecordsRead += int64(b.RecordCount())
+	v, err := c.verdict(b)
+	if err != nil {
+		return false, err
+	}
+	c.done.RecordsKept += int64(v.kept)
+	from := len(c.raw)
+	switch {
+	case v.kept > 0 && v.kept == int(b.RecordCount()) && !v.horizon:
+		c.raw = append(c.raw, b...)
+	case v.kept > 0:
+		err = c.rewrite(b, v)
+	case v.empty:
+		c.raw = appendEmptied(c.raw, b)
+	default:
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	written := codec.Batch(c.raw[from:])
+	c.run = append(c.run, segment.Placed{Size: len(written), Entry: segment.Entry{LastOffset: written.LastOffset(), MaxTimestamp: written.MaxTimestamp()}})
+	if len(c.raw) >= cleanChunk {
+		err = c.flush()
+	}
+	return true, err
+}
+
+// flush writes the batches that were collected.
+func (c *cleaner) flush() error {
+	if len(c.raw) == 0 {
+		return nil
+	}
+	if err := c.out.append(c.raw, c.run); err != nil {
+		return err
+	}
+	c.wrote += int64(len(c.raw))
+	if c.raw, c.run = c.raw[:0], c.run[:0]; cap(c.raw) > 4*cleanChunk {
+		c.raw = nil
+	}
+	return nil
+}
