@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/leatlog/leat/log"
@@ -76,12 +77,12 @@ func (p Progress) String() string {
 // ErrInvalidConfig: the topic is not to be compacted (CleanupDelete).
 // *CorruptError, ErrNoSpace, ErrFailed: the partition stays as it was.
 // ErrUnknownTopic: it was deleted.
-func (t *Topic) Compact(ctx context.Context, progress func(Progress)) error {
-	leave, err := t.enterCompact()
+func (t *Topic) Compact(ctx context.Context, progress func(Progress)) (err error) {
+	ctx, leave, err := t.enterCompact(ctx)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer leave(&err)
 	var errs []error
 	for id := range t.ids() {
 		if err := ctx.Err(); err != nil {
@@ -90,43 +91,52 @@ func (t *Topic) Compact(ctx context.Context, progress func(Progress)) error {
 		if err := t.handle(id).compact(ctx, progress); err != nil {
 			errs = append(errs, within(err, "compact %s", folderName(t.name, id)))
 		}
-		if t.store.isClosed() {
-			break
-		}
 	}
 	return errors.Join(errs...)
 }
 
 // Compact is Topic.Compact for one partition.
-func (p *Partition) Compact(ctx context.Context, progress func(Progress)) error {
-	leave, err := p.topic.enterCompact()
+func (p *Partition) Compact(ctx context.Context, progress func(Progress)) (err error) {
+	ctx, leave, err := p.topic.enterCompact(ctx)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer leave(&err)
 	if err := p.compact(ctx, progress); err != nil {
 		return within(err, "compact %s", p)
 	}
 	return nil
 }
 
-// enterCompact is enter for a topic that is to be compacted.
-func (t *Topic) enterCompact() (leave func(), err error) {
+// enterCompact is enter for a topic that is to be compacted. The context that it
+// returns ends with the store as well: Close does not wait for a whole cleaning.
+// leave makes ErrClosed of an error that comes of that.
+func (t *Topic) enterCompact(ctx context.Context) (_ context.Context, leave func(*error), err error) {
 	s := t.store
 	if s.follow != nil {
-		return nil, ErrReadOnly
+		return nil, nil, ErrReadOnly
 	}
 	if err := s.enter(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err = t.usable(); err == nil && !t.compacts() {
 		err = invalidConfig("topic %q is not to be compacted: Cleanup (cleanup.policy) is %v", t.name, t.cfg().Cleanup)
 	}
 	if err != nil {
 		s.leave()
-		return nil, err
+		return nil, nil, err
 	}
-	return s.leave, nil
+	whole := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.cleaner.ctx, cancel)
+	return ctx, func(err *error) {
+		stop()
+		cancel()
+		s.leave()
+		if *err != nil && s.isClosed() && whole.Err() == nil {
+			*err = ErrClosed
+		}
+	}, nil
 }
 
 // compacts tells whether the cleaner is to work on the topic.
@@ -221,10 +231,11 @@ func (s *Store) lastSealed(l *log.Log, end int64) int64 {
 
 // cleaning is one partition that the cleaner works on.
 type cleaning struct {
-	topic *Topic
-	id    int32
-	part  *Partition // nil: it is __metadata
-	log   *log.Log
+	topic   *Topic
+	id      int32
+	part    *Partition // nil: it is __metadata
+	log     *log.Log   // nil: it is not open
+	settled settled    // what is known of it then
 
 	whole    bool // for the tombstones, even if nothing is dirty
 	progress func(log.CleanProgress)
@@ -259,11 +270,14 @@ func (s *Store) dirt(c *cleaning, now time.Time) (log.Dirty, error) {
 // cleanOne is one round, from a first dirty offset. The caller has the cleaner's
 // turn.
 func (s *Store) cleanOne(ctx context.Context, c *cleaning, first int64) (log.Cleaned, error) {
-	generation := c.log.Generation()
+	generation, start := c.log.Generation(), c.log.LogStartOffset()
 	begun := time.Now()
 	done, err := c.log.Compact(ctx, s.cleanOptions(c, first, begun))
-	if err == nil {
+	switch {
+	case err == nil:
 		err = s.saveCleaned(ctx, c, generation, done.To)
+	case c.log.Generation() != generation, c.log.LogStartOffset() != start && errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("%w: %w", log.ErrSuperseded, err) // what it came upon was on its way out
 	}
 	if done.Duration == 0 {
 		done.Duration = time.Since(begun)

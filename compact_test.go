@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"strings"
@@ -129,8 +130,8 @@ func TestCompact(t *testing.T) {
 	require.Equal(t, before-p.Describe().Bytes, e.Bytes)
 	require.Greater(t, e.Segments, 5)
 	c := st.Stats().Compactions
-	require.Equal(t, []int64{2, 0, 94, e.Bytes}, []int64{c.Cleanings, c.Errors, c.Records, c.Bytes})
-	require.Contains(t, st.Stats().String(), "cleaned 2 times (0 failed")
+	require.Equal(t, []int64{1, 0, 94, e.Bytes}, []int64{c.Cleanings, c.Errors, c.Records, c.Bytes})
+	require.Contains(t, st.Stats().String(), "cleaned 1 times (0 failed")
 
 	puts(t, p, 20, 7)
 	want = latestOf(rowsOf(t, p))
@@ -250,11 +251,16 @@ func TestCompactRate(t *testing.T) {
 		// 8 MiB are read twice, of which next to nothing is written.
 		require.InDelta(t, 16, time.Since(begun).Seconds(), 4)
 
-		puts(t, p, 100, 100)
-		go func() { require.NoError(t, st.Close()) }() // does not wait for it
+		for i := range 8 << 3 {
+			put(t, p, fmt.Sprint(i%4), strings.Repeat("x", 128<<10))
+		}
 		begun = time.Now()
-		require.Error(t, p.Compact(ctx, nil))
-		require.Less(t, time.Since(begun), 5*time.Second)
+		go func() {
+			time.Sleep(3 * time.Second)
+			require.NoError(t, st.Close())
+		}()
+		require.ErrorIs(t, p.Compact(ctx, nil), ErrClosed)
+		require.InDelta(t, 3, time.Since(begun).Seconds(), 1.5, "Close does not wait for it")
 	})
 }
 
@@ -380,10 +386,10 @@ func TestCompactLags(t *testing.T) {
 		require.Less(t, len(rowsOf(t, b)), 20)
 		time.Sleep(time.Minute)
 		put(t, b, "x", "y")
-		was := b.Describe().Segments
+		was := st.Stats().Rolls
 		time.Sleep(2*time.Hour + time.Second)
 		put(t, b, "x", "z")
-		require.Equal(t, was+1, b.Describe().Segments, "rolled in time, as what is appended to is never cleaned")
+		require.Equal(t, was+1, st.Stats().Rolls, "rolled in time, as what is appended to is never cleaned")
 		require.NoError(t, st.Close())
 	})
 }
@@ -429,7 +435,7 @@ func TestCompactFails(t *testing.T) {
 		var told events
 		st, err := openFS(m, &Options{Observer: &Observer{Compact: told.add}})
 		require.NoError(t, err)
-		f := &fault{op: vfs.OpCreate, name: "a-0/", err: vfs.ErrNoSpace}
+		f := &fault{op: vfs.OpCreate, name: "a-0/00000000000000000000.log.cleaned", err: vfs.ErrNoSpace}
 		m.SetHook(f.hook)
 		a, b := part(t, st, "a", compacted), part(t, st, "b", compacted)
 		puts(t, a, 100, 3)
@@ -579,9 +585,10 @@ func TestCleanerCheckpoint(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, p.TruncateTo(40))
-	require.Equal(t, "0\n2\norders 0 40\nother 0 30\n", said)
-	said = ""
 	end := p.LogEndOffset()
+	require.LessOrEqual(t, end, int64(40))
+	require.Equal(t, fmt.Sprintf("0\n2\norders 0 %d\nother 0 30\n", end), said)
+	said = ""
 	puts(t, p, 60, 3)
 	require.LessOrEqual(t, first(), end)
 	require.NoError(t, p.Compact(ctx, nil))
@@ -703,7 +710,8 @@ func TestMetadataIsCleaned(t *testing.T) {
 		m.SetMapped(true)
 		st, err := openFS(m, nil)
 		require.NoError(t, err)
-		r, err := openFollower(m, nil)
+		var said bytes.Buffer
+		r, err := openFollower(m, &Options{Logger: slog.New(slog.NewTextHandler(&said, nil))})
 		require.NoError(t, err)
 		kept, gone := part(t, st, "kept", TopicConfig{}), part(t, st, "gone", TopicConfig{})
 		look := func(s *Store) map[string]TopicConfig {
@@ -730,6 +738,7 @@ func TestMetadataIsCleaned(t *testing.T) {
 		synctest.Wait()
 		require.Less(t, st.meta.Size(), int64(5<<20))
 		require.Equal(t, look(st), look(r), "one that looks now and then")
+		require.Empty(t, said.String())
 		again, err := openFollower(m, nil)
 		require.NoError(t, err)
 		require.Equal(t, look(st), look(again))

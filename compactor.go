@@ -186,8 +186,8 @@ func (s *Store) findDirty(ctx context.Context, now time.Time) (list []dirtyParti
 			if job.log = t.opened(id); job.log != nil {
 				job.part = t.handle(id)
 			} else {
-				q := s.settledUntil(job, now)
-				quiet[job.partitionID()] = q
+				job.settled = s.settledUntil(job, now)
+				quiet[job.partitionID()] = job.settled
 			}
 			look(job)
 		}
@@ -217,8 +217,7 @@ func (s *Store) judge(job *cleaning, now time.Time) (ratio float64, at time.Time
 		return 0, at
 	}
 	if job.log == nil {
-		q := s.cleaner.quiet[job.partitionID()]
-		return q.ratio, q.until
+		return job.settled.ratio, job.settled.until
 	}
 	if job.log.Failed() != nil {
 		return 0, farAway // which was told when it was found
