@@ -737,7 +737,7 @@ func TestMetadataIsCleaned(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Less(t, st.meta.Size(), int64(5<<20))
-		require.Equal(t, look(st), look(r), "one that looks now and then")
+		require.Equal(t, look(st), look(r), "one that looks now and then: %s", said.String())
 		require.Empty(t, said.String())
 		again, err := openFollower(m, nil)
 		require.NoError(t, err)

@@ -148,7 +148,7 @@ func (w *work) change(ctx context.Context, t *Table, out io.Writer) error {
 		peak = max(peak, size)
 		if made-said >= step || made == w.updates {
 			said = made
-			fmt.Fprintf(out, "changes %9d  keys %6d  log %7.2f MB  of %8.2f MB appended\n",
+			fmt.Fprintf(out, "changes %9d  keys %6d  log %7.2f MB  after %8.2f MB were appended\n",
 				made, t.Len()-1, float64(size)/1e6, float64(appended)/1e6)
 		}
 	}
