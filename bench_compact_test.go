@@ -87,7 +87,7 @@ func benchCompact(b *testing.B, repeats int64, codec Compression) {
 		sampled := sampleHeap(&peak, before)
 		b.StartTimer()
 		for to := int64(-1); to < end; {
-			done, err := s.cleanOne(ctx, job, to)
+			done, _, err := s.cleanOne(ctx, job, func() (int64, bool, error) { return to, true, nil })
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -253,7 +253,7 @@ func benchCompactAppend(b *testing.B, d Durability) {
 		failed := make(chan error, 1)
 		begun := time.Now()
 		go func() {
-			_, err := s.cleanOne(ctx, job, -1)
+			_, _, err := s.cleanOne(ctx, job, func() (int64, bool, error) { return -1, true, nil })
 			took = time.Since(begun)
 			done.Store(true)
 			failed <- err

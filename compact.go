@@ -162,7 +162,7 @@ func (p *Partition) compact(ctx context.Context, progress func(Progress)) error 
 	if err != nil {
 		return p.fail(err)
 	}
-	job := &cleaning{topic: p.topic, id: p.id, part: p, log: l, whole: true}
+	job := &cleaning{topic: p.topic, id: p.id, part: p, log: l, asked: true, whole: true}
 	if progress != nil {
 		job.progress = func(c log.CleanProgress) {
 			if c.Done < c.Total {
@@ -194,32 +194,24 @@ func (p *Partition) compact(ctx context.Context, progress func(Progress)) error 
 // cleanNow is a round of a Compact. It tells whether another one has anything
 // to do.
 func (s *Store) cleanNow(ctx context.Context, job *cleaning) (more bool, err error) {
-	release, err := s.cleaner.take(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer release()
-	dirty, err := s.dirt(job, time.Now())
-	if err != nil {
-		return false, err
-	}
-	if dirty.DirtyBytes == 0 && !job.whole {
-		return false, nil
-	}
-	if dirty.DirtyBytes == 0 {
+	var end int64
+	done, ok, err := s.cleanOne(ctx, job, func() (int64, bool, error) {
+		dirty, err := s.dirt(job, time.Now())
+		end = dirty.To
+		if err != nil || dirty.DirtyBytes > 0 {
+			return dirty.From, true, err
+		}
 		// There is no dirt. Tombstones may have had their time all the same: with the
 		// last segment for dirty, whatever lies before it is gone through as well.
-		if dirty.From = s.lastSealed(job.log, dirty.To); dirty.From < 0 {
-			return false, nil
-		}
-	}
-	done, err := s.cleanOne(ctx, job, dirty.From)
-	return err == nil && done.To < dirty.To, err
+		first := lastSealed(job.log, end)
+		return first, job.whole && first >= 0, nil
+	})
+	return ok && err == nil && done.To < end, err
 }
 
 // lastSealed is the base offset of the last segment that ends by end, -1 if there
 // is none.
-func (s *Store) lastSealed(l *log.Log, end int64) int64 {
+func lastSealed(l *log.Log, end int64) int64 {
 	list := l.Segments()
 	for i := len(list) - 2; i >= 0; i-- {
 		if list[i+1].BaseOffset <= end {
@@ -237,6 +229,7 @@ type cleaning struct {
 	log     *log.Log   // nil: it is not open
 	settled settled    // what is known of it then
 
+	asked    bool // by Compact, whose caller gets the error
 	whole    bool // for the tombstones, even if nothing is dirty
 	progress func(log.CleanProgress)
 }
@@ -267,37 +260,56 @@ func (s *Store) dirt(c *cleaning, now time.Time) (log.Dirty, error) {
 	return c.log.Dirty(s.cleanOptions(c, s.found.cleaned(c.key(), c.log), now))
 }
 
-// cleanOne is one round, from a first dirty offset. The caller has the cleaner's
-// turn.
-func (s *Store) cleanOne(ctx context.Context, c *cleaning, first int64) (log.Cleaned, error) {
-	generation, start := c.log.Generation(), c.log.LogStartOffset()
+// cleanOne is one round of one partition, when that has its turn. where tells then
+// from which offset on it is dirty; false: there is nothing to do any more.
+func (s *Store) cleanOne(ctx context.Context, c *cleaning, where func() (int64, bool, error)) (done log.Cleaned, ok bool, err error) {
+	release, err := s.cleaner.take(ctx)
+	if err != nil {
+		return done, false, err
+	}
 	begun := time.Now()
-	done, err := c.log.Compact(ctx, s.cleanOptions(c, first, begun))
-	switch {
-	case err == nil:
-		err = s.saveCleaned(ctx, c, generation, done.To)
-	case c.log.Generation() != generation, c.log.LogStartOffset() != start && errors.Is(err, fs.ErrNotExist):
-		err = fmt.Errorf("%w: %w", log.ErrSuperseded, err) // what it came upon was on its way out
+	first, ok, err := where()
+	if err == nil && ok {
+		done, err = s.cleanFrom(ctx, c, first, begun)
+	}
+	release()
+	if err == nil && !ok {
+		return done, false, nil
 	}
 	if done.Duration == 0 {
 		done.Duration = time.Since(begun)
 	}
 	s.cleaner.note(c, done, err)
 	s.tellCleaned(c, done, err)
+	return done, true, err
+}
+
+// cleanFrom is the round itself.
+func (s *Store) cleanFrom(ctx context.Context, c *cleaning, first int64, now time.Time) (log.Cleaned, error) {
+	generation, start := c.log.Generation(), c.log.LogStartOffset()
+	done, err := c.log.Compact(ctx, s.cleanOptions(c, first, now))
+	switch {
+	case err == nil:
+		err = s.saveCleaned(ctx, c, generation, done.To)
+	case c.log.Generation() != generation, c.log.LogStartOffset() != start && errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("%w: %w", log.ErrSuperseded, err) // what it came upon was on its way out
+	}
 	return done, err
 }
 
 // tellCleaned tells of a round. That it was interrupted is no news to anybody.
 func (s *Store) tellCleaned(c *cleaning, done log.Cleaned, err error) {
+	if interrupted(err) {
+		return
+	}
 	name := folderName(c.topic.name, c.id)
 	switch {
-	case interrupted(err):
-		return
-	case err != nil:
-		s.logger.Error("partition not cleaned", "partition", name, "err", err)
-	default:
+	case err == nil:
 		s.logger.Info("partition cleaned", "partition", name, "to", done.To, "segments", done.Segments, "into", done.Into,
 			"before", done.BytesBefore, "after", done.BytesAfter, "keys", done.Keys, "took", done.Duration)
+	case !c.asked:
+		s.logger.Error("partition not cleaned", "partition", name, "err", err)
+		s.background(within(err, "%s not cleaned", name))
 	}
 	if o := s.opts.Observer; o != nil && o.Compact != nil && c.part != nil {
 		o.Compact(Event{

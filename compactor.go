@@ -283,18 +283,13 @@ func (s *Store) cleanFound(ctx context.Context, f dirtyPartition) {
 	if job.log.Failed() != nil {
 		return
 	}
-	release, err := s.cleaner.take(ctx)
-	if err != nil {
-		return
-	}
-	defer release()
-	now := time.Now()
-	if _, at := s.judge(job, now); at.After(now) {
-		return
-	}
-	first := s.found.cleaned(job.key(), job.log)
-	done, err := s.cleanOne(ctx, job, first)
-	if err == nil && done.To <= max(first, done.From) {
+	var first int64
+	done, ok, err := s.cleanOne(ctx, job, func() (int64, bool, error) {
+		first = s.found.cleaned(job.key(), job.log)
+		_, at := s.judge(job, time.Now())
+		return first, !at.After(time.Now()), nil
+	})
+	if ok && err == nil && done.To <= max(first, done.From) {
 		s.cleaner.noteUnopened(job, errNoProgress)
 	}
 }

@@ -2,6 +2,7 @@ package leat
 
 import (
 	"context"
+	"math/bits"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +70,9 @@ func TestState(t *testing.T) {
 		t.Helper()
 		s, err := p.State(ctx)
 		require.NoError(t, err)
+		if bits.UintSize == 32 { // leat.state is not mapped there: who begins anew sees what the files say
+			q = reopened(t, followStore(t, m), "orders")
+		}
 		f, err := q.State(ctx)
 		require.NoError(t, err)
 		require.Equal(t, s, f)
@@ -101,6 +105,9 @@ func TestState(t *testing.T) {
 // TestStateDamaged: a follower that cannot come as far as its writer says so,
 // after a second, and tells what can be seen.
 func TestStateDamaged(t *testing.T) {
+	if bits.UintSize == 32 {
+		t.Skip("leat.state is not mapped there, and what is damaged looks like the end of the log")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		m := vfs.NewMem()
 		m.SetMapped(true)

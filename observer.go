@@ -61,7 +61,7 @@ type Observer struct {
 
 	// Background: something failed that no caller gets to know, or not only a caller:
 	// a partition failed (ErrFailed), a segment could not be finished yet, a
-	// checkpoint not be written.
+	// checkpoint not be written, a partition not be cleaned.
 	Background func(error)
 }
 

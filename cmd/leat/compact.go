@@ -68,7 +68,7 @@ cleaned, which a line on standard error tells; the others are, all the same.`,
 			return errors.New("--memory and --rate are numbers of bytes")
 		}
 		return toOutput(cmd.OutOrStdout(), func(w *bufio.Writer) error {
-			return c.run(cmd.Context(), storeDir(*dir), args, w, cmd.ErrOrStderr())
+			return c.run(cmd, storeDir(*dir), args, w)
 		})
 	}
 	return cmd
@@ -84,7 +84,8 @@ type compact struct {
 	sum leat.Event // of the rounds of the partition under way
 }
 
-func (c *compact) run(ctx context.Context, dir string, topics []string, w *bufio.Writer, stderr io.Writer) (err error) {
+func (c *compact) run(cmd *cobra.Command, dir string, topics []string, w *bufio.Writer) (err error) {
+	ctx, stderr := cmd.Context(), cmd.ErrOrStderr()
 	// What the store would clean by itself would only come in between.
 	st, err := openExisting(dir, &leat.Options{
 		Cleaner:  leat.Cleaner{Off: true, Memory: c.memory, Rate: c.rate},
@@ -93,11 +94,7 @@ func (c *compact) run(ctx context.Context, dir string, topics []string, w *bufio
 	if err != nil {
 		return failed(err)
 	}
-	defer func() {
-		if closed := failed(st.Close()); err == nil {
-			err = closed
-		}
-	}()
+	defer closing(st, &err)
 	list, err := c.choose(st, topics)
 	if err != nil {
 		return failed(err)
@@ -110,7 +107,7 @@ func (c *compact) run(ctx context.Context, dir string, topics []string, w *bufio
 			}
 			bad = true
 			fmt.Fprintf(stderr, "leat: %v\n", err)
-			if hint := advice(err); hint != "" {
+			if hint := advice(cmd, err); hint != "" {
 				fmt.Fprintf(stderr, "leat: %s\n", hint)
 			}
 		}

@@ -36,3 +36,26 @@ func completeTopics(cmd *cobra.Command, args []string, word string) ([]string, c
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
+
+// completePartition offers the partitions of the topic that is the first
+// argument.
+func completePartition(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var ids []string
+	dir, _ := cmd.Flags().GetString("dir")
+	st, err := leat.OpenReadOnly(storeDir(dir), nil)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer st.Close()
+	if t, err := st.Topic(args[0]); err == nil {
+		for p := range t.Partitions() {
+			if id := digits(p.ID()); strings.HasPrefix(id, word) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}

@@ -20,10 +20,13 @@ func toOutput(stdout io.Writer, do func(w *bufio.Writer) error) error {
 	w := bufio.NewWriterSize(stdout, 64<<10)
 	err := do(w)
 	if flushed := w.Flush(); err == nil && flushed != nil {
-		err = failed(fmt.Errorf("write: %w", flushed))
+		err = failed(writeError(flushed))
 	}
 	return err
 }
+
+// writeError is an error of writing to standard output.
+func writeError(err error) error { return fmt.Errorf("standard output: %w", cause(err)) }
 
 // printJSON writes one value on one line. What cannot be encoded is a mistake of
 // ours; errors of writing stay in the bufio.Writer.
@@ -182,4 +185,12 @@ func (t *table) list(w *bufio.Writer) {
 			fmt.Fprintf(w, "%s%s: %s\n", indent, t.heads[i], c)
 		}
 	}
+}
+
+// words is what an error says, for a place where nobody doubts who says it.
+func words(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.TrimPrefix(err.Error(), "leat: ")
 }
