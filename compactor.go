@@ -283,13 +283,11 @@ func (s *Store) cleanFound(ctx context.Context, f dirtyPartition) {
 	if job.log.Failed() != nil {
 		return
 	}
-	var first int64
 	done, ok, err := s.cleanOne(ctx, job, func() (int64, bool, error) {
-		first = s.found.cleaned(job.key(), job.log)
-		_, at := s.judge(job, time.Now())
-		return first, !at.After(time.Now()), nil
+		d, err := s.dirt(job, time.Now()) // somebody else may have cleaned it
+		return d.From, job.topic.cfg().Compaction.dirtyEnough(d), err
 	})
-	if ok && err == nil && done.To <= max(first, done.From) {
+	if ok && err == nil && done.To <= done.From {
 		s.cleaner.noteUnopened(job, errNoProgress)
 	}
 }
