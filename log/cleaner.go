@@ -127,8 +127,12 @@ type cleaner struct {
 	decoder codec.Decoder
 	plain   *[]byte // a payload that was unpacked
 	packing *[]byte // one that is to be packed
-	keep    []uint64
-	raw     []byte // batches for out, and what it must know of them
+	record  int     // of the decoder's next
+	probes  []probe
+	keep    []uint64 // which records of a batch stay, a bit each
+	kept    int      // how many do
+	tombs   bool     // a tombstone is among them
+	raw     []byte   // batches for out, and what it must know of them
 	run     []segment.Placed
 }
 
@@ -246,23 +250,48 @@ func (c *cleaner) mapRecords(b codec.Batch) (full bool, err error) {
 		return false, err
 	}
 	first := c.latest < c.from
-	for {
-		var r codec.Record
-		if err := c.decoder.Next(&r); err == io.EOF {
-			return false, nil
-		} else if err != nil {
+	for more := true; more; {
+		if more, err = c.gather(c.from, noOffset); err != nil {
 			return false, err
 		}
-		if r.Offset < c.from || r.Key == nil {
-			continue
-		}
-		if !c.keys.put(c.hash.sum(r.Key), r.Offset) {
-			return true, nil
-		}
-		if first {
-			c.latest = r.Offset
+		for i := range c.probes {
+			p := &c.probes[i]
+			if !c.keys.put(p.key, p.offset) {
+				return true, nil
+			}
+			if first {
+				c.latest = p.offset
+			}
 		}
 	}
+	return false, nil
+}
+
+// gather makes the next records of the batch that have a key, and offsets from
+// from up to latest, the probes. more says that there are others behind them.
+func (c *cleaner) gather(from, latest int64) (more bool, err error) {
+	c.probes = c.probes[:0]
+	var r codec.Record
+	for len(c.probes) < maxProbes {
+		err := c.decoder.Next(&r)
+		if err == io.EOF {
+			c.keys.touch(c.probes)
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		i := c.record
+		c.record++
+		switch {
+		case r.Offset > latest:
+			c.keepRecord(i, r.Value == nil)
+		case r.Key != nil && r.Offset >= from:
+			c.probes = append(c.probes, probe{c.hash.sum(r.Key), r.Offset, i, r.Value != nil})
+		}
+	}
+	c.keys.touch(c.probes)
+	return true, nil
 }
 
 // decode begins with the records of a batch.
@@ -277,5 +306,6 @@ func (c *cleaner) decode(b codec.Batch) error {
 	if b.Compression() != 0 && payload != nil {
 		*c.plain = payload
 	}
+	c.record = 0
 	return c.decoder.Reset(b, payload)
 }

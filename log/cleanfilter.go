@@ -71,8 +71,8 @@ func (c *cleaner) verdict(b codec.Batch) (v verdict, err error) {
 		c.keepAll(v.kept)
 		return v, nil
 	}
-	tombstones, err := c.judge(b, &v, due)
-	v.horizon = tombstones && c.mayBegin(b)
+	err = c.judge(b, due)
+	v.kept, v.horizon = c.kept, c.tombs && c.mayBegin(b)
 	return v, err
 }
 
@@ -99,34 +99,35 @@ func (c *cleaner) mayBegin(b codec.Batch) bool { return !b.HasDeleteHorizon() &&
 // horizon is the delete horizon that this cleaning sets.
 func (c *cleaner) horizon() int64 { return c.now + c.o.TombstoneRetain.Milliseconds() }
 
-// judge marks the records of a batch that stay, and tells whether a tombstone is
-// among them. Of those that the first pass has seen that are the newest with their
-// keys; a tombstone, until it is due.
-func (c *cleaner) judge(b codec.Batch, v *verdict, due bool) (tombstones bool, err error) {
+// judge marks the records of a batch that stay. Of those that the first pass has
+// seen that are the newest with their keys; a tombstone, until it is due.
+func (c *cleaner) judge(b codec.Batch, due bool) error {
 	if err := c.decode(b); err != nil {
-		return false, err
+		return err
 	}
-	n := int(b.RecordCount())
-	c.keep = slices.Grow(c.keep[:0], (n+63)/64)[:(n+63)/64]
+	n := (int(b.RecordCount()) + 63) / 64
+	c.keep = slices.Grow(c.keep[:0], n)[:n]
 	clear(c.keep)
-	var r codec.Record
-	for i := 0; ; i++ {
-		if err := c.decoder.Next(&r); err == io.EOF {
-			return tombstones, nil
-		} else if err != nil {
-			return false, err
+	c.kept, c.tombs = 0, false
+	for more := true; more; {
+		var err error
+		if more, err = c.gather(0, c.latest); err != nil {
+			return err
 		}
-		if r.Offset <= c.latest {
-			if r.Key == nil || r.Value == nil && due || r.Offset < c.keys.get(c.hash.sum(r.Key)) {
-				continue
+		for i := range c.probes {
+			p := &c.probes[i]
+			if (p.value || !due) && p.offset >= c.keys.get(p.key) {
+				c.keepRecord(p.record, !p.value)
 			}
 		}
-		c.keep[i/64] |= 1 << (i % 64)
-		v.kept++
-		if r.Value == nil {
-			tombstones = true
-		}
 	}
+	return nil
+}
+
+func (c *cleaner) keepRecord(i int, tombstone bool) {
+	c.keep[i/64] |= 1 << (i % 64)
+	c.kept++
+	c.tombs = c.tombs || tombstone
 }
 
 func (c *cleaner) keepAll(n int) {
