@@ -162,6 +162,9 @@ func (r *Reader) take(raw codec.Batch) (ok bool, err error) {
 		if r.cur.Stale() {
 			return false, log.ErrTruncated // they may be those of another log
 		}
+		if r.cur.Replaced() {
+			return false, nil // they may lack this one's: it is read again where it is now
+		}
 		if aborted {
 			r.offset = raw.NextOffset()
 			return false, nil

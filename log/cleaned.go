@@ -101,8 +101,7 @@ func (c *cleaned) append(raw []byte, run []segment.Placed) error {
 	}
 	for len(raw) > 0 {
 		if len(c.buf) == 0 && len(raw) >= cap(c.buf) {
-			err := c.write(raw)
-			return err
+			return c.write(raw)
 		}
 		n := min(len(raw), cap(c.buf)-len(c.buf))
 		c.buf = append(c.buf, raw[:n]...)

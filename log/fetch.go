@@ -67,13 +67,14 @@ func (l *Log) Fetch(o FetchOptions, f *Fetched) error {
 		return l.fetchFollowed(&o, f)
 	}
 	for {
-		generation := l.generation.Load()
+		generation, list := l.generation.Load(), l.segments.Load()
 		err := l.fetchOnce(&o, f)
-		if l.generation.Load() == generation {
+		if l.generation.Load() == generation && (l.segments.Load() == list || !f.replaced(l)) {
 			return err
 		}
 		// The log was truncated between one look and the next: what was found may be
-		// neither of the one log nor of the other.
+		// neither of the one log nor of the other. Or a cleaning has replaced the
+		// segment, and the aborted transactions may be those that are left of it.
 		f.reset()
 	}
 }
@@ -97,6 +98,9 @@ func (l *Log) fetchOnce(o *FetchOptions, f *Fetched) error {
 	}
 	return l.Trouble()
 }
+
+// replaced tells whether the segment of the run is no longer the log's.
+func (f *Fetched) replaced(l *Log) bool { return f.size > 0 && !l.lists(f.mu.seg) }
 
 // reset makes f what it was before a fetch.
 func (f *Fetched) reset() {

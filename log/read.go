@@ -227,6 +227,11 @@ func (c *Cursor) locate() error {
 	}
 }
 
+// Replaced tells whether the last batch lies in a segment that a cleaning has
+// replaced since: the aborted transactions that the log knows now may be without
+// those of which the cleaning has left nothing.
+func (c *Cursor) Replaced() bool { return c.l.follow == nil && c.seg != nil && !c.l.lists(c.seg) }
+
 func (c *Cursor) find(offset int64) (pos int64, err error) {
 	defer vfs.Recover(c.path, c.seg.Data(), &err, vfs.SetFault())
 	return c.seg.Find(offset, &c.buf)

@@ -114,6 +114,9 @@ func (l *Log) txnsOf(list *list, i int, upto int64) (x index.Txns, none bool, er
 	}
 	l.txns.Lock()
 	defer l.txns.Unlock()
+	if l.follow == nil && l.segments.Load() != list && !l.lists(s) {
+		return x, false, ErrClosed // what is there now under its name may be a cleaned one's
+	}
 	if x, ok := l.txns.proved[s.Base()]; ok {
 		return x, false, nil
 	}
