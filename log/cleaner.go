@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -175,8 +176,19 @@ func (c *cleaner) round() error {
 		}
 	}
 	c.progress.Total = d.DirtyBytes + l.bytesBelow(d.To)
-	if err := c.mapKeys(); err != nil {
-		return err
+	for {
+		first := l.segments.Load().bases[0]
+		err := c.mapKeys()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errSuperseded) || c.truncated() != nil || l.segments.Load().bases[0] == first {
+			return err
+		}
+		// Retention has taken what was being read: once more, from where it is now.
+		c.from = max(c.from, min(l.start.Load(), d.To))
+		c.latest = c.from - 1
+		c.progress.Total += c.progress.Done
 	}
 	if err := c.copySegments(); err != nil {
 		return err

@@ -242,7 +242,7 @@ func (p *cleanGame) again() {
 }
 
 func TestCleanGame(t *testing.T) {
-	games := 60
+	games := 30
 	if os.Getenv("LEAT_LONG") != "" {
 		games = 5000
 	}
@@ -264,7 +264,7 @@ func TestCleanGame(t *testing.T) {
 		})
 	}
 	t.Logf("%+v", all.steps)
-	require.Greater(t, all.steps.cleanings, games)
+	require.GreaterOrEqual(t, all.steps.cleanings, games)
 	require.Greater(t, all.steps.removed, games/2)
 	require.Positive(t, all.steps.markers)
 	require.Positive(t, all.steps.emptied)
