@@ -412,7 +412,7 @@ func (f *follower) step(unmade bool) (more bool, err error) {
 		f.rolled = append(f.rolled, last.Base())
 		f.release(segs)
 	}
-	s := segment.Open(l.env.fsys, l.env.maps, l.dir, base, 0, l.scfg)
+	s := segment.Open(l.env.fsys, l.env.maps, l.dir, base, 0, l.scfg).Expect(list[i].id)
 	f.scan = s.Follow()
 	f.swap(newList(append(segs, s)))
 	return true, nil
@@ -428,7 +428,7 @@ func (f *follower) release(segs []*segment.Segment) {
 		f.rolled = f.rolled[1:]
 		for i, s := range segs {
 			if s.Base() == base {
-				segs[i] = segment.Open(f.l.env.fsys, f.l.env.maps, f.l.dir, base, s.Size(), f.l.scfg)
+				segs[i] = segment.Open(f.l.env.fsys, f.l.env.maps, f.l.dir, base, s.Size(), f.l.scfg).Expect(s.Expected())
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -14,7 +15,10 @@ import (
 // remembers.
 
 // listedFile is a log file in the folder.
-type listedFile struct{ base, size int64 }
+type listedFile struct {
+	base, size int64
+	id         vfs.FileID
+}
 
 // listSegments lists the log files, by base offset.
 func (l *Log) listSegments() ([]listedFile, error) {
@@ -25,7 +29,7 @@ func (l *Log) listSegments() ([]listedFile, error) {
 	var list []listedFile
 	for _, info := range infos {
 		if base, suffix, ok := segment.ParseName(info.Name); ok && suffix == segment.LogSuffix && info.Mode.IsRegular() {
-			list = append(list, listedFile{base, info.Size})
+			list = append(list, listedFile{base, info.Size, info.ID})
 		}
 	}
 	slices.SortFunc(list, func(a, b listedFile) int { return compare(a.base, b.base) })
@@ -74,6 +78,9 @@ func (f *follower) begin() error {
 	if err := f.sidecars(); err != nil {
 		return err
 	}
+	if list, err = f.standing(list); err != nil {
+		return err
+	}
 	start := f.start
 	if t.Known {
 		start = t.Start
@@ -89,7 +96,7 @@ func (f *follower) begin() error {
 	f.rolled = nil
 	for i, file := range list {
 		last := i+1 == len(list)
-		s := segment.Open(l.env.fsys, l.env.maps, l.dir, file.base, file.size, l.scfg)
+		s := segment.Open(l.env.fsys, l.env.maps, l.dir, file.base, file.size, l.scfg).Expect(file.id)
 		segs = append(segs, s)
 		if last {
 			f.scan = s.Follow()

@@ -42,6 +42,10 @@ func (l *Log) AbortedTxns(from, upto int64, dst []index.AbortedTxn) ([]index.Abo
 		if err == nil {
 			return out, nil
 		}
+		if l.follow != nil && isMissing(err) { // retention, or a cleaning has replaced it
+			l.follow.again(run, err, 0)
+			return dst, ErrRestarted
+		}
 		if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrClosed)) && l.segments.Load() != list {
 			continue // retention was quicker
 		}

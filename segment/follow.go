@@ -30,6 +30,9 @@ func (s *Segment) Extend(r *Scan, end int64, each func(r *Scan, pos int64, b cod
 		return fmt.Errorf("segment %d: %w", s.base, err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := s.expected(f); err != nil {
+		return err
+	}
 	size, err := f.Size()
 	if err != nil {
 		return err

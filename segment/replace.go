@@ -1,9 +1,12 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/leatlog/leat/index"
+	"github.com/leatlog/leat/internal/vfs"
 )
 
 // Collected are the indexes of a log file that is written by other means than a
@@ -58,4 +61,33 @@ func (s *Segment) Retire() error {
 	s.mending.Lock()
 	defer s.mending.Unlock()
 	return s.Close()
+}
+
+// Expect says which file the segment's log file is: that of a listing in which the
+// segment was found. Another one of its name is taken for a file that is not there.
+// It comes before any use of the segment.
+func (s *Segment) Expect(id vfs.FileID) *Segment {
+	s.id = id
+	return s
+}
+
+// Expected is what Expect was told.
+func (s *Segment) Expected() vfs.FileID { return s.id }
+
+// expected tells whether an open log file is the one.
+func (s *Segment) expected(f vfs.File) error {
+	if s.id == (vfs.FileID{}) {
+		return nil
+	}
+	_, err := s.checkFile(f, s.id, 0)
+	return err
+}
+
+// replaced is the error for a log file that is another one. Where somebody else
+// writes the folder the one that was looked for is gone.
+func (s *Segment) replaced() error {
+	if s.cfg.ReadOnly {
+		return s.corrupt(0, s.base, fmt.Errorf("the file was replaced by another: %w", fs.ErrNotExist))
+	}
+	return s.corrupt(0, s.base, errors.New("the file was replaced by another"))
 }

@@ -249,7 +249,7 @@ func (s *Segment) checkFile(f vfs.File, was vfs.FileID, size int64) (id vfs.File
 		return id, err
 	}
 	if was != (vfs.FileID{}) && id != was {
-		return id, s.corrupt(0, s.base, errors.New("the file was replaced by another"))
+		return id, s.replaced()
 	}
 	n, err := f.Size()
 	if err == nil && n < size {

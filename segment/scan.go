@@ -100,6 +100,9 @@ func (s *Segment) Scan(o ScanOptions) (r *Scan, err error) {
 		return nil, fmt.Errorf("segment %d: %w", s.base, err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := s.expected(f); err != nil {
+		return nil, err
+	}
 	return s.scanFile(f, o)
 }
 

@@ -53,6 +53,8 @@ type Segment struct {
 
 	parked parked // guarded by the lock of maps
 
+	id vfs.FileID // of the only log file that will do, if it is set; see Expect
+
 	mu struct {
 		sync.Mutex
 		pins   int

@@ -55,7 +55,7 @@ func (s *Segment) openView() (*view, error) {
 	// A map reaches beyond the end of a file that became shorter, where touching
 	// it is a fault: compare first.
 	r := s.mu.rest
-	var known vfs.FileID
+	known := s.id
 	if r != nil {
 		known = r.id
 	}

@@ -36,8 +36,10 @@ type inode struct {
 	lost     map[int64]*page
 }
 
+func (n *inode) id() FileID { return FileID{1, uint64(uintptr(unsafe.Pointer(n)))} }
+
 func (n *inode) info(name string) Info {
-	i := Info{Name: name, Mode: 0o600, ModTime: time.Unix(0, n.mtime.Load())}
+	i := Info{Name: name, Mode: 0o600, ModTime: time.Unix(0, n.mtime.Load()), ID: n.id()}
 	if n.dir {
 		i.Mode = fs.ModeDir | 0o700
 		return i

@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
-	"unsafe"
 )
 
 type memFile struct {
@@ -23,7 +22,7 @@ func (f *memFile) Path() string { return f.m.Path(f.name) }
 func (f *memFile) OS() *os.File { return nil }
 
 func (f *memFile) ID() (FileID, error) {
-	return FileID{1, uint64(uintptr(unsafe.Pointer(f.n)))}, nil
+	return f.n.id(), nil
 }
 
 // do is Mem.call for a file that must be open.

@@ -222,7 +222,8 @@ func statat(dir int, name string) (Info, error) {
 	}
 	// The conversions are for 32-bit systems, where the fields are narrower.
 	return Info{Name: path.Base(name), Size: int64(st.Size), Mode: m,
-		ModTime: time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec))}, nil
+		ModTime: time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec)),
+		ID:      FileID{uint64(st.Dev), uint64(st.Ino)}}, nil
 }
 
 func (o *osFS) Rename(from, to string) error {

@@ -99,6 +99,7 @@ type Info struct {
 	Size    int64
 	Mode    fs.FileMode // with type bits
 	ModTime time.Time
+	ID      FileID // as File.ID has it; zero where it takes an open file to know
 }
 
 // IsDir reports whether it is a directory.
