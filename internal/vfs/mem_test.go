@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -147,6 +148,7 @@ func TestHook(t *testing.T) {
 			func() error { return f.Zero(0, 1) },
 			func() error { return f.Truncate(1) },
 			func() error { return f.Sync() },
+			func() error { return m.SetModTime("a", time.Unix(1, 0)) },
 			func() error { return m.SyncDir(".") },
 			func() error { return m.Rename("a", "b") },
 			func() error { _, err := m.Open("b", ReadOnly); return err },
