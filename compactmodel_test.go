@@ -474,23 +474,20 @@ func (g *compactModel) checkStart() {
 type modelFollower struct {
 	g     *compactModel
 	st    *Store
+	p     *Partition
 	r     *Reader
 	table map[string]int64 // the offset of each key's last record
 	at    time.Time        // when it had read all there was
 }
 
 func (g *compactModel) follow() {
-	if os.Getenv("NOFOLLOW") != "" {
-		g.follower = nil
-		return
-	}
 	st, err := openFollower(g.m, nil)
 	require.NoError(g.t, err)
 	tp, err := st.Topic("table")
 	require.NoError(g.t, err)
 	p, err := tp.Partition(0)
 	require.NoError(g.t, err)
-	f := &modelFollower{g: g, st: st, table: map[string]int64{}, at: time.Now()}
+	f := &modelFollower{g: g, st: st, p: p, table: map[string]int64{}, at: time.Now()}
 	f.r, err = p.Reader(ReaderOptions{})
 	require.NoError(g.t, err)
 	g.follower = f
@@ -498,17 +495,16 @@ func (g *compactModel) follow() {
 
 // read takes what is there, and compares the table with the model's.
 func (f *modelFollower) read() {
-	if f == nil {
-		return
-	}
 	g := f.g
 	begun := time.Now()
 	stable := g.stable()
+	var stuck error
 	for f.r.Offset() < stable {
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		b, err := f.r.Next(soon)
 		cancel()
-		if err != nil && soon.Err() != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			stuck = err
 			break // nothing is left below there
 		}
 		if err == io.EOF {
@@ -530,7 +526,7 @@ func (f *modelFollower) read() {
 	if begun.Sub(f.at) < g.config.Compaction.TombstoneRetain {
 		for key, offset := range g.latest() {
 			at, ok := f.table[key]
-			require.True(g.t, ok && at == offset || g.records[offset].value == "" && !ok, "%q is of offset %d to a follower, which has read up to %d, and of %d", key, at, f.r.Offset(), offset)
+			require.True(g.t, ok && at == offset || g.records[offset].value == "" && !ok, "%q is of offset %d to a follower, which has read up to %d, and of %d: %v %v", key, at, f.r.Offset(), offset, f.p.Describe(), stuck)
 		}
 	} else {
 		// It may have missed a tombstone, as any consumer of Kafka's that was away for so
@@ -542,9 +538,6 @@ func (f *modelFollower) read() {
 }
 
 func (f *modelFollower) close() {
-	if f == nil {
-		return
-	}
 	f.read()
 	require.NoError(f.g.t, f.r.Close())
 	require.NoError(f.g.t, f.st.Close())

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -318,7 +319,9 @@ func (f *follower) extend() error {
 	for f.scan.Next < target {
 		last := f.l.segments.Load().active()
 		err := last.Extend(f.scan, target, f.take)
-		unmade := isMissing(err) && f.scan.Valid == 0 // there is none yet, or it begins elsewhere
+		// There is none yet, or it begins elsewhere. One that was listed is gone because
+		// something has taken its place.
+		unmade := isMissing(err) && f.scan.Valid == 0 && last.Expected() == (vfs.FileID{})
 		switch {
 		case err != nil && !unmade:
 			return err
@@ -398,7 +401,7 @@ func (f *follower) step(unmade bool) (more bool, err error) {
 		return false, nil
 	}
 	base := list[i].base
-	if base != next && !unmade && (l.dense(next) || f.scan.Stop == segment.StopZeros) {
+	if base != next && !unmade && (f.stillDense(next) || f.scan.Stop == segment.StopZeros) {
 		return false, nil
 	}
 	segs := slices.Clone(old.segs)
@@ -416,6 +419,23 @@ func (f *follower) step(unmade bool) (more bool, err error) {
 	f.scan = s.Follow()
 	f.swap(newList(append(segs, s)))
 	return true, nil
+}
+
+// stillDense is Log.dense, with what the writer says by now: records may have been
+// taken out of what lies behind the last segment before it was looked at.
+func (f *follower) stillDense(offset int64) bool {
+	l := f.l
+	if !l.dense(offset) || !f.sound {
+		return l.dense(offset)
+	}
+	b, err := readAll(l.env.fsys, segment.Join(l.dir, sumsName), maxSumsFile)
+	if err != nil {
+		return true
+	}
+	if dense := ParseSums(b).Dense; dense > l.denseFrom.Load() {
+		l.denseFrom.Store(dense)
+	}
+	return l.dense(offset)
 }
 
 // keepRolled is of how many segments that were followed to their end the scan's
