@@ -69,6 +69,7 @@ func (l *Log) Fetch(o FetchOptions, f *Fetched) error {
 	for {
 		generation, list := l.generation.Load(), l.segments.Load()
 		err := l.fetchOnce(&o, f)
+		l.doubt(err)
 		if l.generation.Load() == generation && (l.segments.Load() == list || !f.replaced(l)) {
 			return err
 		}

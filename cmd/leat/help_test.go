@@ -53,6 +53,7 @@ func TestHelp(t *testing.T) {
 		require.Contains(t, out, "\n  2    the command line is wrong")
 	}
 	require.Contains(t, good(t, "topics"), "Available Commands:")
+	require.Regexp(t, `(?s)\nTopics and records:\n.*  topics .*\nLooking after a store:\n.*  dump .*\nAdditional Commands:\n  completion .*\n  help `, good(t))
 	require.Regexp(t, `^leat \S+.*, go1\.\d+\S* \S+/\S+\n$`, good(t, "--version"))
 }
 

@@ -47,3 +47,14 @@ func TestTable(t *testing.T) {
 		"topic: a-topic-with-a-long-name\n  partitions: 12\n  bytes: -\n"+
 		"topic: \"evil\\x1b[2Jname\"\n  partitions: 1\n  bytes: 0\n  properties: é\n", print(20))
 }
+
+// Where only numbers are wide there is nothing to cut.
+func TestTableOfNumbers(t *testing.T) {
+	table := newTable("name", ">offset")
+	table.row("orders", digits(int64(1234567890123456789)))
+	var b strings.Builder
+	w := bufio.NewWriter(&b)
+	table.print(w, 20)
+	require.NoError(t, w.Flush())
+	require.Equal(t, "name: orders\n  offset: 1234567890123456789\n", b.String())
+}

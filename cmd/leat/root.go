@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,6 +80,7 @@ is one, is made for programs: an object a line.`,
 		SilenceErrors: true, // run prints them
 		SilenceUsage:  true,
 	}
+	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate("leat {{.Version}}\n")
 	root.AddCommand(
 		newDump(),
@@ -86,11 +88,23 @@ is one, is made for programs: an object a line.`,
 		newStat(),
 		newCompact(),
 	)
+	group(root, "Topics and records:", "topics", "produce", "consume", "fetch", "stat")
+	group(root, "Looking after a store:", "dump", "check", "repair", "recover", "backup", "compact")
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultVersionFlag()
 	finish(root)
 	return root
+}
+
+// group lists some of the commands under a title in the help of root.
+func group(root *cobra.Command, title string, names ...string) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, c := range root.Commands() {
+		if slices.Contains(names, c.Name()) {
+			c.GroupID = title
+		}
+	}
 }
 
 // finish gives all commands what they have in common.
@@ -122,6 +136,26 @@ func finish(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		finish(c)
 	}
+}
+
+// flagError helps those who have Kafka's tools in their fingers.
+func flagError(cmd *cobra.Command, err error) error {
+	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !ok {
+		return err
+	}
+	switch name {
+	case "bootstrap-server", "broker-list", "zookeeper":
+		return fmt.Errorf("%w; there is no server, --dir says where the store is", err)
+	case "topic":
+		return fmt.Errorf("%w; a topic is named without a flag", err)
+	}
+	for _, c := range cmd.Commands() {
+		if c.Name() == name {
+			return fmt.Errorf("%w; '%s' does that", err, c.CommandPath())
+		}
+	}
+	return err
 }
 
 // runGroup is what a command does that only has commands below it.

@@ -52,6 +52,7 @@ is not there is null.`,
 	dir := addDir(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, an object a line")
 	cmd.Flags().Int32Var(&partition, "partition", -1, "number of one partition, to be shown with all that is known")
+	cmd.Flags().Lookup("partition").DefValue = "all" // as help says it
 	_ = cmd.RegisterFlagCompletionFunc("partition", completePartition)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		one := cmd.Flags().Changed("partition")

@@ -18,7 +18,7 @@ const dirEnv = "LEAT_DIR"
 
 // addDir gives a command the flag that all commands have that work on a store.
 func addDir(cmd *cobra.Command) *string {
-	dir := cmd.Flags().String("dir", "", "directory of the store (default $"+dirEnv+", else the working directory)")
+	dir := cmd.Flags().String("dir", "", "`directory` of the store (default $"+dirEnv+", else the working directory)")
 	_ = cmd.MarkFlagDirname("dir")
 	return dir
 }

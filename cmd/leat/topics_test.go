@@ -125,6 +125,9 @@ func TestWrongAdministration(t *testing.T) {
 		{"topics lits", "Did you mean this?\n\tlist"},
 		{"topics frobnicate", `unknown command "frobnicate" for "leat topics"`},
 		{"topics list orders", `unknown command "orders"`},
+		{"topics create --topic a", "unknown flag: --topic; a topic is named without a flag"},
+		{"topics list --bootstrap-server localhost:9092", "there is no server, --dir says where the store is"},
+		{"topics --list", "'leat topics list' does that"},
 		{"stat a b", "one topic at a time"},
 		{"stat --partition 0", "--partition needs a topic"},
 		{"stat orders --partition -1", "partitions count from 0"},
@@ -134,7 +137,7 @@ func TestWrongAdministration(t *testing.T) {
 				continue // what is there is looked at first
 			}
 			args := strings.Fields(test.args)
-			if len(args) != 2 || args[0] != "topics" || args[1] == "create" || args[1] == "delete" {
+			if len(args) != 2 || args[0] != "topics" || args[1] == "create" || args[1] == "delete" { // who knows --dir
 				args = append(args, "--dir", d)
 			}
 			r := tool(t, args...)
