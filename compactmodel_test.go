@@ -316,6 +316,7 @@ func (g *compactModel) crashCleaning() {
 	require.NoError(g.t, g.p.Compact(ctx, nil))
 	g.m.SetHook(nil)
 	g.noteCleanings()
+	g.check()
 	if left != nil {
 		g.sum.crashes++
 		g.crash(left)
@@ -461,7 +462,7 @@ func (g *compactModel) checkStart() {
 	if start > g.start {
 		require.Equal(g.t, CleanupCompactDelete, g.config.Cleanup)
 		for o := g.start; o < start; o++ {
-			if g.visible(o) && g.latest()[g.records[o].key] == o {
+			if g.visible(o) && g.records[o].value != "" && g.latest()[g.records[o].key] == o { // tombstones go before
 				require.Greater(g.t, time.Since(g.records[o].at), g.config.Retention.Age, "offset %d was deleted too early", o)
 			}
 		}
@@ -500,7 +501,7 @@ func (f *modelFollower) read() {
 	stable := g.stable()
 	var stuck error
 	for f.r.Offset() < stable {
-		soon, cancel := context.WithTimeout(ctx, time.Second)
+		soon, cancel := context.WithTimeout(ctx, 10*time.Second)
 		b, err := f.r.Next(soon)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -519,14 +520,19 @@ func (f *modelFollower) read() {
 		for rec, err := range b.Records() {
 			require.NoError(g.t, err)
 			g.requireRecord(rec)
-			require.True(g.t, rec.Offset < g.start || g.visible(rec.Offset), "offset %d", rec.Offset)
+			require.True(g.t, rec.Offset < g.start || g.visible(rec.Offset), "offset %d is of a transaction that was aborted, or is not decided (%d): %+v %v %s", rec.Offset, g.stable(), g.records[rec.Offset].txn, f.p.Describe(), func() string {
+				if rec.Offset < g.start || g.visible(rec.Offset) {
+					return ""
+				}
+				return f.dbg2(rec.Offset)
+			}())
 			f.table[string(rec.Key)] = rec.Offset
 		}
 	}
 	if begun.Sub(f.at) < g.config.Compaction.TombstoneRetain {
 		for key, offset := range g.latest() {
 			at, ok := f.table[key]
-			require.True(g.t, ok && at == offset || g.records[offset].value == "" && !ok, "%q is of offset %d to a follower, which has read up to %d, and of %d: %v %v", key, at, f.r.Offset(), offset, f.p.Describe(), stuck)
+			require.True(g.t, ok && at == offset || g.records[offset].value == "" && !ok, "%q is of offset %d to a follower, which has read up to %d, and of %d: %v %v %s", key, at, f.r.Offset(), offset, f.p.Describe(), stuck, f.dbgIf(ok && at == offset || g.records[offset].value == "" && !ok))
 		}
 	} else {
 		// It may have missed a tombstone, as any consumer of Kafka's that was away for so
