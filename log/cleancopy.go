@@ -17,7 +17,7 @@ func (c *cleaner) copySegments() error {
 	for at := int64(0); ; {
 		list := l.segments.Load()
 		i := 0
-		for i < len(list.segs)-1 && (list.bases[i] < at || list.bases[i+1] <= l.start.Load()) {
+		for i < len(list.segs)-1 && list.bases[i] < at {
 			i++
 		}
 		if i == len(list.segs)-1 || list.bases[i] > c.latest {
@@ -28,7 +28,7 @@ func (c *cleaner) copySegments() error {
 			return err
 		}
 		err = c.copyGroup(list, i, group)
-		if errors.Is(err, errSuperseded) && c.truncated() == nil && l.segments.Load().bases[0] > group[0].Base() {
+		if errors.Is(err, errSuperseded) && l.segments.Load().bases[0] > group[0].Base() {
 			// What the transactions were is known from the segments that are left.
 			c.txns = newCleanedTxns()
 			continue
@@ -60,17 +60,20 @@ func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err er
 	if err != nil {
 		return err
 	}
+	was := c.done
 	defer func() {
-		c.out = nil
+		c.out, c.raw, c.run = nil, c.raw[:0], c.run[:0]
+		if err != nil {
+			c.done = was
+		}
 		err = errors.Join(err, out.discard()) // nothing, once it was put in place
 	}()
 	c.out, out.superseded = out, c.truncated
-	var before, read, kept int64
+	before := int64(0)
 	for _, s := range group {
 		before += s.Size()
 	}
 	c.left = before
-	read, kept = c.done.RecordsRead, c.done.RecordsKept
 	c.producers = l.lastRecords()
 	var modified time.Time
 	for k, s := range group {
@@ -80,6 +83,9 @@ func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err er
 		}
 		c.txns.add(aborted)
 		if modified, err = l.modified(s); err != nil {
+			if !l.lists(s) {
+				return errSuperseded
+			}
 			return err
 		}
 		if err := c.eachBatch(list, i+k, s.Base(), c.copyBatch); err != nil {
@@ -97,7 +103,6 @@ func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err er
 		return err
 	}
 	if err := out.replace(c.ctx, group, list.bases[i+len(group)]); err != nil {
-		c.done.RecordsRead, c.done.RecordsKept = read, kept
 		return err
 	}
 	c.done.Segments += len(group)

@@ -33,10 +33,20 @@ func (d Dirty) Ratio() float64 {
 // Dirty tells what a cleaning would take (Kafka's LogCleanerManager, KAFKA_RULES
 // 4.7). It reads indexes and headers of segments at most.
 func (l *Log) Dirty(o CleanOptions) (Dirty, error) {
-	if l.closed.Load() {
-		return Dirty{}, ErrClosed
+	for {
+		list := l.segments.Load()
+		d, err := l.dirty(list, o)
+		switch {
+		case l.closed.Load():
+			return Dirty{}, ErrClosed
+		case err != nil && l.segments.Load() != list:
+			continue // it came upon a segment on its way out
+		}
+		return d, l.Corrupt(err)
 	}
-	list := l.segments.Load()
+}
+
+func (l *Log) dirty(list *list, o CleanOptions) (Dirty, error) {
 	d := Dirty{From: o.From}
 	if start := l.start.Load(); d.From < start || d.From > l.end.Load() {
 		d.From = start
@@ -50,7 +60,7 @@ func (l *Log) Dirty(o CleanOptions) (Dirty, error) {
 		for i := first; i < len(list.segs)-1 && list.bases[i] < to; i++ {
 			ms, err := l.largestTimestamp(list.segs[i], &buf)
 			if err != nil {
-				return Dirty{}, l.Corrupt(err)
+				return Dirty{}, err
 			}
 			if ms > youngest {
 				to = list.bases[i]
@@ -75,7 +85,7 @@ func (l *Log) Dirty(o CleanOptions) (Dirty, error) {
 		if o.MaxLag >= 0 {
 			ms, err := firstTimestamp(s, &buf)
 			if err != nil {
-				return Dirty{}, l.Corrupt(err)
+				return Dirty{}, err
 			}
 			if ms > 0 {
 				oldest = min(oldest, ms)

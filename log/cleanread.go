@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/compress"
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
@@ -87,12 +88,12 @@ func (w *sourceWalk) chunk() (err error) {
 			return w.c.l.Corrupt(err)
 		}
 		more, err := w.each(b)
-		if errors.Is(err, codec.ErrCorrupt) {
-			return w.corrupt(err)
+		if err != nil {
+			return w.explain(err)
 		}
-		if err != nil || !more {
+		if !more {
 			w.done = true
-			return err
+			return nil
 		}
 		w.pos += int64(len(b))
 		w.next = b.NextOffset()
@@ -100,12 +101,31 @@ func (w *sourceWalk) chunk() (err error) {
 	return nil
 }
 
+// explain gives an error about the records of a batch its place.
+func (w *sourceWalk) explain(err error) error {
+	switch {
+	case errors.Is(err, codec.ErrCorrupt):
+		return w.corrupt(err)
+	case errors.Is(err, codec.ErrUnsupported):
+		return w.unsupported(err)
+	case errors.Is(err, compress.ErrTooLarge):
+		return fmt.Errorf("%s at position %d: %w", w.seg.Path(), w.pos, err)
+	case errors.Is(err, compress.ErrClosed):
+		return ErrClosed
+	}
+	return err
+}
+
+func (w *sourceWalk) unsupported(err error) error {
+	return fmt.Errorf("%w: %s at position %d: %w", ErrUnsupported, w.seg.Path(), w.pos, err)
+}
+
 // check is Cursor.check, and that the batch belongs into this segment.
 func (w *sourceWalk) check(b codec.Batch) error {
 	if err := b.Check(); err != nil {
 		var m *codec.MagicError
 		if errors.As(err, &m) {
-			return fmt.Errorf("%w: %s at position %d: %w", ErrUnsupported, w.seg.Path(), w.pos, err)
+			return w.unsupported(err)
 		}
 		return w.corrupt(err)
 	}

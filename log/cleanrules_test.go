@@ -273,6 +273,28 @@ func TestCleanLife(t *testing.T) {
 	at(1199, "0-1 b=1", "6-6 p1 z=2")
 }
 
+// TestCleanMarkerOfProducer: of a producer whose newest batch is a marker the epoch
+// must stay known: the marker keeps its header, until there is something newer.
+func TestCleanMarkerOfProducer(t *testing.T) {
+	g := newRules(t)
+	clean := func(now, from int64, want ...string) {
+		t.Helper()
+		o := ruleOptions()
+		o.Now, o.From = time.UnixMilli(now), from
+		_, err := g.log.Compact(context.Background(), o)
+		require.NoError(t, err)
+		require.Equal(t, want, written(t, g.log))
+	}
+	script(t, g.log, "p1 e1 commit", "p1 e2 commit", "a=1", "--", "b=1")
+	clean(1000, 0, "0-0 p1 h=1100 marker commit", "1-1 p1 h=1100 marker commit", "2-2 a=1", "3-3 b=1")
+	script(t, g.log, "--", "c=1")
+	clean(1100, 3, "1-1 p1 marker", "2-2 a=1", "3-3 b=1", "4-4 c=1")
+	script(t, g.log, "--", "d=1")
+	clean(1200, 4, "1-1 p1 marker", "2-2 a=1", "3-3 b=1", "4-4 c=1", "5-5 d=1")
+	script(t, g.log, "p1 e2 e=1", "--", "f=1")
+	clean(1200, 5, "2-2 a=1", "3-3 b=1", "4-4 c=1", "5-5 d=1", "6-6 p1 e=1", "7-7 f=1")
+}
+
 // TestCleanAbortAcross: an aborted transaction spans segments that are cleaned into
 // one, and such that are not. Its data goes from all of them, and the new index has
 // it once.
@@ -424,6 +446,26 @@ func TestCleanFar(t *testing.T) {
 		g.reopen()
 		require.Equal(t, before, written(t, g.log))
 	}
+}
+
+// TestCleanFarGap: where a gap lies between two segments, a round ends at the next
+// one: the part before it would be dirty for ever otherwise.
+func TestCleanFarGap(t *testing.T) {
+	const far = int64(1 << 33)
+	g := newRules(t)
+	script(t, g.log, "a=1", "a=2")
+	h := newHeader()
+	h.BaseOffset, h.LastOffsetDelta, h.ProducerID, h.ProducerEpoch, h.BaseSequence = far, 0, 1, 0, 0
+	h.Attributes = codec.TransactionalBit
+	raw, err := codec.AppendBatch(nil, h, []codec.Record{{Offset: far, Key: []byte("c"), Value: []byte("1")}}, nil)
+	require.NoError(t, err)
+	_, err = g.log.AppendRaw(raw, RawOptions{Follower: true})
+	require.NoError(t, err)
+	script(t, g.log, "--", "x=1")
+	r, err := g.log.Compact(context.Background(), ruleOptions())
+	require.NoError(t, err)
+	require.EqualValues(t, far, r.To)
+	require.Equal(t, []string{"1-1 a=2", fmt.Sprintf("%d-%d p1 txn c=1", far, far), fmt.Sprintf("%d-%d x=1", far+1, far+1)}, written(t, g.log))
 }
 
 // TestCleanSnapshots: the producer snapshots of bases that vanish go with them, and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -197,50 +198,98 @@ func TestCleanFails(t *testing.T) {
 	}
 }
 
+// swallow makes two batches one, of their size together, with the records and the
+// offsets of one of them.
+func swallow(t testing.TB, two []byte, second bool) []byte {
+	one, err := codec.Next(two)
+	require.NoError(t, err)
+	if second {
+		one = codec.Batch(two[len(one):])
+	}
+	rs, err := codec.DecodeAll(one, one.Payload(), nil)
+	require.NoError(t, err)
+	value := rs[len(rs)-1].Value
+	for n := 1; ; n++ {
+		rs[len(rs)-1].Value = append(slices.Clone(value), make([]byte, n)...)
+		b, err := codec.AppendBatch(nil, one.Header(), rs, nil)
+		require.NoError(t, err)
+		if len(b) == len(two) {
+			return b
+		}
+		require.Less(t, len(b), len(two))
+	}
+}
+
 // TestCleanDamage: a damaged batch ends the cleaning with its place, in the first
-// pass and in the second, and nothing changes.
+// pass and in the second, and what is damaged is left alone.
 func TestCleanDamage(t *testing.T) {
+	places := func(b []byte) (at []int) {
+		for pos := 0; pos < len(b); {
+			at = append(at, pos)
+			batch, _ := codec.Next(b[pos:])
+			pos += len(batch)
+		}
+		return at
+	}
 	for _, tc := range []struct {
 		name   string
-		from   int64 // the damaged segment is clean, or dirty
-		change func(b []byte) []byte
+		change func(t testing.TB, b []byte) []byte
 	}{
-		{"dirty", 0, func(b []byte) []byte { b[len(b)/2] ^= 1; return b }},
-		{"clean", 10, func(b []byte) []byte { b[len(b)/2] ^= 1; return b }},
-		{"a batch is missing", 0, func(b []byte) []byte {
-			first, _ := codec.Next(b)
-			return append(slices.Clone(b[len(first):]), first...)
-		}},
-		{"records that are none", 0, func(b []byte) []byte {
+		{"a bit", func(t testing.TB, b []byte) []byte { b[len(b)-3] ^= 1; return b }},
+		{"an offset", func(t testing.TB, b []byte) []byte { codec.SetBaseOffset(b, 0); return b }},
+		{"records that are none", func(t testing.TB, b []byte) []byte {
 			first, _ := codec.Next(b)
 			first[codec.HeaderSize] = 2
 			codec.Seal(first)
 			return b
 		}},
+		{"a batch is missing", func(t testing.TB, b []byte) []byte {
+			at := places(b)
+			return append(swallow(t, b[:at[2]], true), b[at[2]:]...)
+		}},
+		{"the last batch is missing", func(t testing.TB, b []byte) []byte {
+			at := places(b)
+			from := at[len(at)-2]
+			return append(slices.Clone(b[:from]), swallow(t, b[from:], false)...)
+		}},
+		{"a batch too long", func(t testing.TB, b []byte) []byte {
+			at := places(b)
+			last := b[at[len(at)-1]:]
+			last[26]++ // the last offset delta
+			codec.Seal(last)
+			return b
+		}},
 	} {
 		for _, w := range []Writer{WriterMapped, WriterPwrite} {
-			t.Run(fmt.Sprintf("%s/mapped=%v", tc.name, w == WriterMapped), func(t *testing.T) {
-				g := newRig(t, w, true, Config{SegmentBytes: 700, IndexInterval: 100})
-				l := g.open()
-				fillKeys(t, l, 60, 5, 2)
-				bases := l.segments.Load().bases
-				require.Greater(t, len(bases), 4)
-				g.reopen()
-				g.damage(bases[1], tc.change)
-				files := g.files()
-				_, err := g.log.Compact(context.Background(), CleanOptions{Now: time.Now(), From: tc.from, MaxLag: -1, MapBytes: 1 << 16})
-				var damage *segment.CorruptError
-				require.ErrorAs(t, err, &damage)
-				require.Contains(t, damage.Path, segment.FileName(bases[1], segment.LogSuffix))
-				after := g.files()
-				after[sumsName] = files[sumsName] // it may have been written for the groups before
-				if !maps.Equal(files, after) {
-					require.Equal(t, slices.Sorted(maps.Keys(files)), slices.Sorted(maps.Keys(after)))
-					require.Equal(t, files[segment.FileName(bases[1], segment.LogSuffix)], after[segment.FileName(bases[1], segment.LogSuffix)])
-				}
-				require.NoError(t, g.log.Failed())
-				require.Empty(t, leftovers(g))
-			})
+			for _, clean := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/mapped=%v/clean=%v", tc.name, w == WriterMapped, clean), func(t *testing.T) {
+					g := newRig(t, w, true, Config{SegmentBytes: 700, IndexInterval: 100})
+					l := g.open()
+					fillKeys(t, l, 60, 5, 2)
+					bases := l.segments.Load().bases
+					require.Greater(t, len(bases), 4)
+					g.reopen()
+					g.damage(bases[1], func(b []byte) []byte { return tc.change(t, b) })
+					files := g.files()
+					o := CleanOptions{Now: time.Now(), From: 0, MaxLag: -1, MapBytes: 1 << 16}
+					if clean {
+						o.From = bases[2]
+					}
+					_, err := g.log.Compact(context.Background(), o)
+					var damage *segment.CorruptError
+					require.ErrorAs(t, err, &damage)
+					require.Contains(t, damage.Path, segment.FileName(bases[1], segment.LogSuffix))
+					after := g.files()
+					if clean { // the segment before was done
+						require.Equal(t, files[segment.FileName(bases[1], segment.LogSuffix)], after[segment.FileName(bases[1], segment.LogSuffix)])
+						require.Len(t, g.log.Segments(), len(bases))
+					} else {
+						require.True(t, maps.Equal(files, after))
+					}
+					require.NoError(t, g.log.Failed())
+					require.Empty(t, leftovers(g))
+				})
+			}
 		}
 	}
 }
@@ -275,6 +324,8 @@ func TestCleanCancelled(t *testing.T) {
 			break
 		}
 		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, n+1, reports, "nothing more is done")
+		require.Equal(t, r.Segments == 0, r.RecordsRead == 0, "nor does what was read of it")
 		require.Equal(t, r.From, r.To, "what was not finished counts as not begun")
 		g.reopen()
 		require.Equal(t, before, newest(t, g.log))
@@ -371,7 +422,7 @@ func TestCleanTruncated(t *testing.T) {
 				continue
 			}
 			require.True(t, err == nil || errors.Is(err, errSuperseded), err)
-			if n < 4 { // it came before the first segment was replaced
+			if n < 6 { // five readings for keys, and one of the first segment, which is not replaced yet
 				require.ErrorIs(t, err, errSuperseded)
 				require.Equal(t, "1 at 0", newest(t, l)["a"])
 			}
@@ -425,6 +476,24 @@ func TestCleanUnsealed(t *testing.T) {
 	require.Positive(t, r.Segments)
 	require.Equal(t, r.To, l.segments.Load().active().Base())
 	require.GreaterOrEqual(t, l.DurableEnd(), r.To)
+}
+
+// TestCleanInheritsTime: retention of records without a time goes by the file's,
+// which is that of the last segment that was cleaned into it.
+func TestCleanInheritsTime(t *testing.T) {
+	g := newRules(t)
+	script(t, g.log, "t=-1 a=1", "--", "t=-1 b=1", "--", "x=1")
+	list := g.log.segments.Load()
+	require.NoError(t, g.log.awaitSealed(context.Background(), list.segs[:2]))
+	for i, name := range []string{segment.FileName(0, segment.LogSuffix), segment.FileName(1, segment.LogSuffix)} {
+		require.NoError(t, g.fs.SetModTime(g.folder()+"/"+name, time.UnixMilli(int64(500+100*i))))
+	}
+	r, err := g.log.Compact(context.Background(), ruleOptions())
+	require.NoError(t, err)
+	require.Equal(t, 1, r.Into)
+	info, err := g.fs.Stat(g.folder() + "/" + segment.FileName(0, segment.LogSuffix))
+	require.NoError(t, err)
+	require.EqualValues(t, 600, info.ModTime.UnixMilli())
 }
 
 // TestCleanNothing: a log with one segment, and one that is clean, are left alone.
@@ -482,6 +551,50 @@ func TestCleanGrows(t *testing.T) {
 	require.False(t, b.has(codec.DeleteHorizonBit))
 	require.Len(t, b.records, 3)
 	require.EqualValues(t, 101, b.records[0].Timestamp)
+}
+
+// TestCleanUnpacked: nor does a horizon make a compressed batch larger than readers
+// take.
+func TestCleanUnpacked(t *testing.T) {
+	if os.Getenv("LEAT_LONG") == "" {
+		t.Skip("LEAT_LONG is not set")
+	}
+	g := newRules(t)
+	for less, dated := range map[int]bool{40: false, 60: true} {
+		h := newHeader()
+		h.BaseOffset, h.LastOffsetDelta, h.Attributes, h.BaseTimestamp, h.MaxTimestamp = 0, 3, uint16(compress.Zstd), 5, 5
+		rs := []codec.Record{{Offset: 0, Timestamp: 5, Key: []byte("a"), Value: make([]byte, MaxUnpacked-less)}}
+		for i := int64(1); i < 4; i++ {
+			rs = append(rs, codec.Record{Offset: i, Timestamp: 5, Key: []byte{byte(i)}})
+		}
+		raw, err := codec.AppendBatch(nil, h, rs, g.env.coders)
+		require.NoError(t, err)
+		c := &cleaner{l: g.log, now: 1 << 40, o: ruleOptions(), latest: -1, upper: 100, txns: newCleanedTxns(), keys: newKeyMap(100, 10), out: &bigOut{}}
+		_, err = c.copyBatch(raw)
+		require.NoError(t, err)
+		require.Equal(t, dated, codec.Batch(c.raw).HasDeleteHorizon())
+		_, err = codec.Unpack(c.raw, nil, g.env.coders, MaxUnpacked)
+		require.NoError(t, err)
+	}
+}
+
+// TestCleanUnknownCodec: a batch that cannot be read ends the cleaning, with its
+// place; the same goes for one that unpacks to too much.
+func TestCleanUnknownCodec(t *testing.T) {
+	g := newRules(t)
+	script(t, g.log, "a=1", "a=2", "--", "x=1")
+	g.reopen()
+	g.damage(0, func(b []byte) []byte {
+		b[22] |= 7
+		first, _ := codec.Next(b)
+		codec.Seal(first)
+		return b
+	})
+	_, err := g.log.Compact(context.Background(), ruleOptions())
+	require.ErrorIs(t, err, ErrUnsupported)
+	require.ErrorContains(t, err, segment.FileName(0, segment.LogSuffix)+" at position 0")
+	require.NoError(t, g.log.Failed())
+	require.Empty(t, leftovers(g))
 }
 
 // TestCleanCodecs: records with everything in them, larger than what is read at

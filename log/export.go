@@ -74,6 +74,11 @@ func (l *Log) exportOnce(ctx context.Context, to vfs.FS) error {
 			break
 		}
 		err := l.exportSegment(ctx, to, m, i)
+		if gone := m.segs[i].Pin(); gone != nil {
+			err = gone // retention has it, or a cleaning, and what was copied may be its successor
+		} else {
+			m.segs[i].Unpin()
+		}
 		if l.closed.Load() {
 			return ErrClosed
 		}

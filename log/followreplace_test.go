@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -178,10 +179,22 @@ func TestFollowReplaceUnderHands(t *testing.T) {
 // followers read beside it. A key's worth of rules: offsets that are multiples of
 // 8 stay, and none is seen twice.
 func TestFollowReplaceBeside(t *testing.T) {
-	g := newFollowRig(t, Config{SegmentBytes: 512})
+	for _, mem := range []bool{true, false} {
+		t.Run(fmt.Sprintf("mem=%v", mem), func(t *testing.T) { testFollowReplaceBeside(t, mem) })
+	}
+}
+
+func testFollowReplaceBeside(t *testing.T, mem bool) {
+	w, rounds := WriterMapped, int64(20)
+	if mem { // where the race detector sees the maps
+		w, rounds = WriterPwrite, 60
+	}
+	g := &followRig{rig: newRig(t, w, mem, Config{SegmentBytes: 512})}
+	g.st.Marks = NewMarks(&g.words, nil)
+	g.open()
 	g.append(40)
 	done := make(chan struct{})
-	var rounds atomic.Int64
+	var reads atomic.Int64
 	failed := make(chan error, 4)
 	for range 2 {
 		env := NewEnv(EnvOptions{FS: vfs.NewReadOnly(g.fs)})
@@ -189,9 +202,9 @@ func TestFollowReplaceBeside(t *testing.T) {
 		l, err := OpenFollower(env, g.dir, g.cfg, FollowState{Told: g.told, StartOffset: -1, Sound: true})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, l.Close()) })
-		go func() { failed <- followBeside(l, done, &rounds) }()
+		go func() { failed <- followBeside(l, done, &reads) }()
 	}
-	for i := range int64(150) {
+	for i := range rounds {
 		g.append(6)
 		n := len(g.bases())
 		step := []int{0, 1, n / 2, n - 3}[i%4]
@@ -203,7 +216,7 @@ func TestFollowReplaceBeside(t *testing.T) {
 			_, err := g.log.DeleteOldest(context.Background())
 			require.NoError(t, err)
 		}
-		for was := rounds.Load(); i%5 == 0 && rounds.Load() < was+2; {
+		for was := reads.Load(); i%5 == 0 && reads.Load() < was+2; {
 			select {
 			case err := <-failed:
 				require.NoError(t, err)
@@ -217,7 +230,7 @@ func TestFollowReplaceBeside(t *testing.T) {
 	require.NoError(t, <-failed)
 }
 
-func followBeside(l *Log, done chan struct{}, rounds *atomic.Int64) error {
+func followBeside(l *Log, done chan struct{}, reads *atomic.Int64) error {
 	for {
 		start := l.LogStartOffset()
 		got, err := followAll(l, start)
@@ -233,7 +246,7 @@ func followBeside(l *Log, done chan struct{}, rounds *atomic.Int64) error {
 				return errors.New("offsets were left out or came twice")
 			}
 		}
-		rounds.Add(1)
+		reads.Add(1)
 		select {
 		case <-done:
 			return nil

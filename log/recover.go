@@ -134,7 +134,7 @@ func (o *opening) gap(i int, prev *segment.Scan, next int64) error {
 	case seg.Base() == next:
 		return nil
 	case seg.Base() > next && !o.l.dense(next) && prev.Stop != segment.StopZeros:
-		if next < o.l.gapsFrom.Load() {
+		if d := o.l.denseFrom.Load(); next < o.l.gapsFrom.Load() || d != noOffset && next < d {
 			return nil
 		}
 		// Of what Leat appended, only a segment that was sealed is followed by a

@@ -284,11 +284,11 @@ func (r *replacement) commit() error {
 			l.env.logger.Warn("index of a cleaned segment not in place", "partition", l.name(), "file", f.Name, "err", err)
 		}
 	}
-	l.sums.Lock()
+	fresh := segment.Open(l.env.fsys, l.env.maps, l.dir, c.base, c.size(), l.scfg)
+	l.sums.Lock() // whoever goes by the new sums finds the new list afterwards
+	defer l.sums.Unlock()
 	l.sums.settle(r.swap)
 	l.sums.left = r.olds[1:]
-	l.sums.Unlock()
-	fresh := segment.Open(l.env.fsys, l.env.maps, l.dir, c.base, c.size(), l.scfg)
 	l.relist(was, i, len(r.olds), fresh)
 	return nil
 }

@@ -331,3 +331,37 @@ func TestReplaceAtRest(t *testing.T) {
 }
 
 func crcOf(s string) uint32 { return crc32.Checksum([]byte(s), castagnoli) }
+
+// TestReplaceByNothing: segments of which nothing is left, in a log of a follower,
+// which had gaps before. No gap that a cleaning made is taken for what was lost.
+func TestReplaceByNothing(t *testing.T) {
+	for _, sparse := range []bool{false, true} {
+		g := newRig(t, WriterPwrite, true, smallSegments)
+		l := g.open()
+		if sparse {
+			l.writing.Lock()
+			require.NoError(t, l.allowGaps(0))
+			l.unlock()
+		}
+		g.add(60, Synced)
+		n := len(g.bases()) - 1
+		for i := range n {
+			require.NoError(t, sift(l, i, 1, func(int64) bool { return false }))
+		}
+		end := g.bases()[n]
+		want := upTo(60, func(o int64) bool { return o >= end })
+		require.Equal(t, want, offsetsOf(t, l))
+		l = g.reopen()
+		require.True(t, g.rep.Clean)
+		require.Equal(t, want, offsetsOf(t, l))
+		l.Abandon()
+		g.st = OpenState{RecoveryPoint: 0, StartOffset: -1, HighWatermark: -1}
+		l = g.open()
+		require.Nil(t, g.rep.Damage)
+		require.Empty(t, g.rep.Cuts)
+		require.Equal(t, want, offsetsOf(t, l))
+		require.NoError(t, sift(l, 0, n, all)) // one for all of them
+		require.Equal(t, want, offsetsOf(t, l))
+		checkSums(t, g.fs, l)
+	}
+}

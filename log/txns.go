@@ -71,6 +71,9 @@ func (l *Log) collectTxns(list *list, from, upto int64, dst []index.AbortedTxn) 
 		// for other reasons than a writer of ours.
 		sealed := i+1 < len(list.segs) && !list.segs[i].Active()
 		t, done, err := l.txnsOf(list, i, upto)
+		if err == nil && l.follow == nil && l.segments.Load() != list && !l.lists(list.segs[i]) {
+			err = ErrClosed // what was read under its name may be a cleaned one's
+		}
 		if err != nil {
 			return dst, err
 		}
@@ -118,9 +121,6 @@ func (l *Log) txnsOf(list *list, i int, upto int64) (x index.Txns, none bool, er
 	}
 	l.txns.Lock()
 	defer l.txns.Unlock()
-	if l.follow == nil && l.segments.Load() != list && !l.lists(s) {
-		return x, false, ErrClosed // what is there now under its name may be a cleaned one's
-	}
 	if x, ok := l.txns.proved[s.Base()]; ok {
 		return x, false, nil
 	}
