@@ -520,19 +520,14 @@ func (f *modelFollower) read() {
 		for rec, err := range b.Records() {
 			require.NoError(g.t, err)
 			g.requireRecord(rec)
-			require.True(g.t, rec.Offset < g.start || g.visible(rec.Offset), "offset %d is of a transaction that was aborted, or is not decided (%d): %+v %v %s", rec.Offset, g.stable(), g.records[rec.Offset].txn, f.p.Describe(), func() string {
-				if rec.Offset < g.start || g.visible(rec.Offset) {
-					return ""
-				}
-				return f.dbg2(rec.Offset)
-			}())
+			require.True(g.t, rec.Offset < g.start || g.visible(rec.Offset), "offset %d is of a transaction that was aborted, or is not decided: %+v", rec.Offset, g.records[rec.Offset].txn)
 			f.table[string(rec.Key)] = rec.Offset
 		}
 	}
 	if begun.Sub(f.at) < g.config.Compaction.TombstoneRetain {
 		for key, offset := range g.latest() {
 			at, ok := f.table[key]
-			require.True(g.t, ok && at == offset || g.records[offset].value == "" && !ok, "%q is of offset %d to a follower, which has read up to %d, and of %d: %v %v %s", key, at, f.r.Offset(), offset, f.p.Describe(), stuck, f.dbgIf(ok && at == offset || g.records[offset].value == "" && !ok))
+			require.True(g.t, ok && at == offset || g.records[offset].value == "" && !ok, "%q is of offset %d to a follower, which has read up to %d, and of %d: %v, %v", key, at, f.r.Offset(), offset, f.p.Describe(), stuck)
 		}
 	} else {
 		// It may have missed a tombstone, as any consumer of Kafka's that was away for so
