@@ -355,6 +355,24 @@ func TestCompactInBackground(t *testing.T) {
 	})
 }
 
+// TestCompactConfigured: a topic that is to be compacted from now on is looked at,
+// though nobody appends to anything any more.
+func TestCompactConfigured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, err := openFS(vfs.NewMem(), nil)
+		require.NoError(t, err)
+		p := part(t, st, "plain", TopicConfig{SegmentBytes: 1 << 10})
+		puts(t, p, 100, 5)
+		time.Sleep(time.Second)
+		require.NoError(t, p.Topic().SetConfig(ctx, compacted))
+		time.Sleep(cleanInterval + time.Second)
+		synctest.Wait()
+		require.EqualValues(t, 1, st.Stats().Compactions.Cleanings)
+		require.Less(t, len(rowsOf(t, p)), 20)
+		require.NoError(t, st.Close())
+	})
+}
+
 func withRatio(r float64) TopicConfig {
 	c := compacted
 	c.Compaction.MinDirtyRatio = r
@@ -601,6 +619,13 @@ func TestCleanerCheckpoint(t *testing.T) {
 	puts(t, p, 60, 3)
 	require.NoError(t, p.Compact(ctx, nil))
 	require.EqualValues(t, 1060, first())
+
+	// What was cleaned before records were taken back says nothing of what came since.
+	job := &cleaning{topic: p.topic, part: p, log: p.log.Load()}
+	require.NoError(t, st.saveCleaned(ctx, job, job.log.Generation()-1, 1059))
+	require.EqualValues(t, 1060, first())
+	require.NoError(t, st.saveCleaned(ctx, job, job.log.Generation(), 1059))
+	require.EqualValues(t, 1059, first())
 
 	require.NoError(t, st.DeleteTopic(ctx, "orders"))
 	p = part(t, st, "orders", compacted)

@@ -413,7 +413,7 @@ func (f *follower) step(unmade bool) (more bool, err error) {
 		return false, nil
 	}
 	base := list[i].base
-	if base != next && !unmade && (f.stillDense(next) || f.scan.Stop == segment.StopZeros) {
+	if base != next && !unmade && (l.dense(next) || f.scan.Stop == segment.StopZeros) {
 		return false, nil
 	}
 	segs := slices.Clone(old.segs)
@@ -431,23 +431,6 @@ func (f *follower) step(unmade bool) (more bool, err error) {
 	f.scan = s.Follow()
 	f.swap(newList(append(segs, s)))
 	return true, nil
-}
-
-// stillDense is Log.dense, with what the writer says by now: records may have been
-// taken out of what lies behind the last segment before it was looked at.
-func (f *follower) stillDense(offset int64) bool {
-	l := f.l
-	if !l.dense(offset) || !f.sound {
-		return l.dense(offset)
-	}
-	b, err := readAll(l.env.fsys, segment.Join(l.dir, sumsName), maxSumsFile)
-	if err != nil {
-		return true
-	}
-	if dense := ParseSums(b).Dense; dense > l.denseFrom.Load() {
-		l.denseFrom.Store(dense)
-	}
-	return l.dense(offset)
 }
 
 // keepRolled is of how many segments that were followed to their end the scan's
