@@ -124,10 +124,10 @@ func (l *Log) fetchLimit(o *FetchOptions, f *Fetched) int64 {
 	switch {
 	case o.Follower && l.follow == nil:
 		return l.end.Load()
-	case o.Committed:
+	case o.Committed && !o.Follower:
 		return f.LastStableOffset
 	}
-	return f.HighWatermark
+	return f.HighWatermark // in another process' log as far as it shows it
 }
 
 // fetch is Fetch of an offset below the limit.

@@ -338,7 +338,7 @@ func (f *follower) extend() error {
 		case !f.now.Live && f.scan.Stop != segment.StopEnd && f.scan.Stop != segment.StopZeros:
 			// A torn tail, or the middle of a write. What lies behind it is not
 			// of this log until a recovery says so.
-			return nil
+			return f.durable()
 		}
 		more, err2 := f.step(unmade)
 		switch {
@@ -346,7 +346,7 @@ func (f *follower) extend() error {
 			return err2
 		case more:
 		case !f.now.Live:
-			return nil
+			return f.durable()
 		case unmade:
 			return err
 		case f.scan.Err != nil:
@@ -356,6 +356,18 @@ func (f *follower) extend() error {
 		}
 	}
 	return nil
+}
+
+// durable is for a log that only its files tell the end of: damage, if it ends
+// before what its last writer made durable.
+func (f *follower) durable() error {
+	switch {
+	case !f.now.Known || f.scan.Next >= f.now.Durable:
+		return nil
+	case f.scan.Err != nil:
+		return f.corrupt(f.scan.Err)
+	}
+	return f.corrupt(fmt.Errorf("the log ends here, and reached offset %d", f.now.Durable))
 }
 
 func (f *follower) corrupt(err error) error {

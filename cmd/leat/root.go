@@ -84,6 +84,7 @@ is one, is made for programs: an object a line.`,
 	root.SetVersionTemplate("leat {{.Version}}\n")
 	root.AddCommand(
 		newDump(),
+		newProduce(), newConsume(), newFetch(),
 		newTopics(),
 		newStat(),
 		newCompact(),
