@@ -57,6 +57,12 @@ func (f *following) catalog() error {
 		return f.apply(map[string]*topicRecord{}, false)
 	}
 	f.meta.Poll()
+	// Who has not looked for that long may have missed that a topic was deleted:
+	// the tombstone that says so may be gone as well.
+	now := time.Now()
+	if now.Sub(f.read) >= defaults.Compaction.TombstoneRetain {
+		f.stale = true
+	}
 	for range 3 {
 		if f.stale || f.cur.Restarted() {
 			f.cur.Restart()
@@ -65,6 +71,7 @@ func (f *following) catalog() error {
 		}
 		end := f.meta.Visible(false)
 		if end == f.end && !f.cur.Restarted() {
+			f.read = now
 			return nil
 		}
 		err := f.s.replayTo(f.cur, end, f.records, &f.adopted)
@@ -76,7 +83,7 @@ func (f *following) catalog() error {
 			f.stale = true
 			return err
 		}
-		f.end = end
+		f.end, f.read = end, now
 		return f.apply(f.records, f.adopted)
 	}
 	return nil // the writer is recovering

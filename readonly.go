@@ -98,7 +98,8 @@ type following struct {
 	end     int64 // of what has been replayed
 	records map[string]*topicRecord
 	adopted bool
-	stale   bool // what was replayed is worth nothing
+	stale   bool      // what was replayed is worth nothing
+	read    time.Time // up to when all was replayed
 	shown   map[string]*topicRecord
 }
 

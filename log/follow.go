@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -326,7 +327,9 @@ func (f *follower) extend() error {
 	for f.scan.Next < target {
 		last := f.l.segments.Load().active()
 		err := last.Extend(f.scan, target, f.take)
-		unmade := isMissing(err) && f.scan.Valid == 0 // there is none yet, or it begins elsewhere
+		// There is none yet, or it begins elsewhere. One that was listed is gone because
+		// something has taken its place.
+		unmade := isMissing(err) && f.scan.Valid == 0 && last.Expected() == (vfs.FileID{})
 		switch {
 		case err != nil && !unmade:
 			return err

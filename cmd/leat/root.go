@@ -88,6 +88,7 @@ is one, is made for programs: an object a line.`,
 		newTopics(),
 		newStat(),
 		newCheck(),
+		newCompact(),
 	)
 	group(root, "Topics and records:", "topics", "produce", "consume", "fetch", "stat")
 	group(root, "Looking after a store:", "dump", "check", "repair", "recover", "backup", "compact")
