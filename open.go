@@ -135,6 +135,9 @@ func (s *Store) open() (err error) {
 	if s.lock, err = lock(s.fsys, s.opts.LockWait); err != nil {
 		return err
 	}
+	if err := s.finished(); err != nil {
+		return err
+	}
 	if err := s.takeCleanMarker(); err != nil {
 		return err
 	}
@@ -219,7 +222,7 @@ func (s *Store) scan() (map[string][]int32, error) {
 	}
 	known := map[string]bool{
 		lockName: true, propertiesName: true, cleanName: true, stateName: true,
-		recoveryName: true, startName: true, watermarkName: true, cleanerName: true,
+		recoveryName: true, startName: true, watermarkName: true, cleanerName: true, unfinishedName: true,
 	}
 	folders := map[string][]int32{}
 	for _, e := range list {

@@ -27,6 +27,9 @@ type Store struct {
 	env    *log.Env
 	state  *stateFile
 	clean  bool // closed cleanly before this open
+	// still: nothing is deleted or cleaned behind its back, and it may be one that
+	// is not finished. It is a copy that is being made, or repaired.
+	still bool
 
 	// meta is __metadata. It is written to, and folders of topics are made and
 	// removed, by whoever has put something into admin: a channel and not a

@@ -1,0 +1,341 @@
+package leat
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// diskStore opens a store in a directory, which the test closes.
+func diskStore(t testing.TB, dir string, o *Options) *Store {
+	t.Helper()
+	st, err := Open(dir, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
+	return st
+}
+
+// shared are the files among them that are in both, and one and the same.
+func shared(t testing.TB, a, b string) (list []string) {
+	t.Helper()
+	for name := range tree(t, a) {
+		x, err1 := os.Stat(filepath.Join(a, name))
+		y, err2 := os.Stat(filepath.Join(b, name))
+		if err1 == nil && err2 == nil && os.SameFile(x, y) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+func same(t testing.TB, want, got map[string]string) {
+	t.Helper()
+	for name, b := range want {
+		require.True(t, b == got[name], "%s: %d bytes, and %d", name, len(b), len(got[name]))
+	}
+	for name := range got {
+		require.Contains(t, want, name)
+	}
+}
+
+// writers are the two ways to write, where there are two.
+var writers = []Writer{WriterMapped, WriterPwrite}
+
+// TestBackup: the copy has what the store had, opens without a scan, shares what
+// is sealed, and goes on by itself.
+func TestBackup(t *testing.T) {
+	for _, w := range writers {
+		for _, how := range []string{"link", "copy"} {
+			t.Run(fmt.Sprint(w, "/", how), func(t *testing.T) {
+				dir, to := t.TempDir(), filepath.Join(t.TempDir(), "a", "b")
+				st := diskStore(t, dir, &Options{Writer: w})
+				p := part(t, st, "orders", TopicConfig{SegmentBytes: 2 << 10, Partitions: 2})
+				q := part(t, st, "written", TopicConfig{SegmentBytes: 2 << 10, Durability: Written})
+				fill(t, p, 100)
+				fill(t, q, 100)
+				require.NoError(t, p.DeleteRecords(ctx, 30))
+				var last BackupProgress
+				r, err := st.Backup(ctx, to, BackupOptions{Copy: how == "copy", Progress: func(p BackupProgress) {
+					require.GreaterOrEqual(t, p.Done, last.Done)
+					last = p
+				}})
+				require.NoError(t, err)
+				require.Equal(t, 2, r.Topics)
+				require.Equal(t, 3, r.Partitions)
+				require.Equal(t, last.Total, last.Done)
+				if how == "copy" {
+					require.Zero(t, r.Linked)
+					require.Empty(t, shared(t, dir, to))
+				} else {
+					require.Greater(t, r.Linked, int64(3000)) // segments of written may not be sealed yet
+					require.Greater(t, len(shared(t, dir, to)), 5)
+				}
+				require.FileExists(t, filepath.Join(to, cleanName))
+				require.NoFileExists(t, filepath.Join(to, unfinishedName))
+				want, values := offsetsOf(t, p, ReaderOptions{UntilEnd: true}), valuesOf(t, p)
+
+				f, err := OpenReadOnly(to, nil)
+				require.NoError(t, err)
+				require.Equal(t, want, offsetsOf(t, reopened(t, f, "orders"), ReaderOptions{UntilEnd: true}))
+				require.Equal(t, int64(100), reopened(t, f, "written").LogEndOffset())
+				require.NoError(t, f.Close())
+
+				recovered := 0
+				c, err := Open(to, &Options{Writer: w, Observer: &Observer{Recover: func(Event) { recovered++ }}})
+				require.NoError(t, err)
+				cp := reopened(t, c, "orders")
+				require.Equal(t, values, valuesOf(t, cp))
+				require.Equal(t, int64(30), cp.LogStartOffset())
+				require.Zero(t, recovered, "the copy was closed in order")
+				fill(t, cp, 50)
+				fill(t, p, 10)
+				require.NoError(t, c.Close())
+				require.Equal(t, int64(110), p.LogEndOffset())
+			})
+		}
+	}
+}
+
+// TestBackupShared: whatever is done to a store or its copy, the other one keeps
+// every byte.
+func TestBackupShared(t *testing.T) {
+	changes := map[string]func(t testing.TB, dir string, w Writer){
+		"append": func(t testing.TB, dir string, w Writer) { edit(t, dir, w, func(p *Partition) { fill(t, p, 50) }) },
+		"truncate": func(t testing.TB, dir string, w Writer) {
+			edit(t, dir, w, func(p *Partition) {
+				require.NoError(t, p.TruncateTo(57))
+				fill(t, p, 60)
+			})
+		},
+		"truncate to the end of a segment": func(t testing.TB, dir string, w Writer) {
+			edit(t, dir, w, func(p *Partition) {
+				base := bases(t, filepath.Join(dir, "orders-0"))
+				require.NoError(t, p.TruncateTo(base[len(base)-2]))
+				require.NoError(t, p.TruncateTo(base[len(base)-2]-1))
+				fill(t, p, 60)
+			})
+		},
+		"reset": func(t testing.TB, dir string, w Writer) {
+			edit(t, dir, w, func(p *Partition) { require.NoError(t, p.ResetTo(7)) })
+		},
+		"delete": func(t testing.TB, dir string, w Writer) {
+			edit(t, dir, w, func(p *Partition) { require.NoError(t, p.DeleteRecords(ctx, 80)) })
+		},
+		"delete the topic": func(t testing.TB, dir string, w Writer) {
+			edit(t, dir, w, func(p *Partition) { require.NoError(t, p.Topic().store.DeleteTopic(ctx, "orders")) })
+		},
+		"recover a torn tail in what was sealed": func(t testing.TB, dir string, w Writer) {
+			// Without anything that says how far it was durable.
+			for _, name := range []string{stateName, recoveryName, cleanName, "orders-0/segments.sum"} {
+				require.NoError(t, os.Remove(filepath.Join(dir, name)))
+			}
+			base := bases(t, filepath.Join(dir, "orders-0"))
+			at := fmt.Sprintf("orders-0/%020d.log", base[2])
+			unshare(t, filepath.Join(dir, at)) // the damage is this one's alone
+			tear(t, filepath.Join(dir, at))
+			edit(t, dir, w, func(p *Partition) { fill(t, p, 30) })
+		},
+		"recover, with nothing behind a segment": func(t testing.TB, dir string, w Writer) {
+			for _, name := range []string{stateName, recoveryName, cleanName, "orders-0/segments.sum"} {
+				require.NoError(t, os.Remove(filepath.Join(dir, name)))
+			}
+			base := bases(t, filepath.Join(dir, "orders-0"))
+			for _, b := range base[3:] {
+				require.NoError(t, os.Remove(filepath.Join(dir, fmt.Sprintf("orders-0/%020d.log", b))))
+			}
+			edit(t, dir, w, func(p *Partition) { fill(t, p, 30) })
+		},
+	}
+	for name, change := range changes {
+		for _, w := range writers {
+			t.Run(fmt.Sprint(name, "/", w), func(t *testing.T) {
+				for _, copied := range []bool{false, true} {
+					dir, to := t.TempDir(), filepath.Join(t.TempDir(), "b")
+					edit(t, dir, w, nil)
+					func() {
+						st, err := Open(dir, &Options{Writer: w})
+						require.NoError(t, err)
+						defer st.Close()
+						_, err = st.Backup(ctx, to, BackupOptions{})
+						require.NoError(t, err)
+					}()
+					require.Greater(t, len(shared(t, dir, to)), 5)
+					one, other := dir, to
+					if copied {
+						one, other = to, dir
+					}
+					before := tree(t, other)
+					change(t, one, w)
+					same(t, before, tree(t, other))
+				}
+			})
+		}
+	}
+}
+
+// edit opens the store in a directory, making the topic if need be, and closes it.
+func edit(t testing.TB, dir string, w Writer, do func(p *Partition)) {
+	t.Helper()
+	st, err := Open(dir, &Options{Writer: w})
+	require.NoError(t, err)
+	if do == nil {
+		fill(t, part(t, st, "orders", TopicConfig{SegmentBytes: 2 << 10}), 100)
+	} else {
+		do(reopened(t, st, "orders"))
+	}
+	require.NoError(t, st.Close())
+}
+
+// bases are the base offsets of a folder's segments.
+func bases(t testing.TB, folder string) (list []int64) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.log"))
+	require.NoError(t, err)
+	for _, f := range files {
+		var base int64
+		_, err := fmt.Sscanf(filepath.Base(f), "%d.log", &base)
+		require.NoError(t, err)
+		list = append(list, base)
+	}
+	return list
+}
+
+// unshare gives a name a file of its own.
+func unshare(t testing.TB, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+}
+
+// tear puts something that is no batch into the middle of a file.
+func tear(t testing.TB, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	info, err := f.Stat()
+	require.NoError(t, err)
+	_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, 40), info.Size()/2)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+}
+
+// TestBackupOfFollower: what a follower copies is what its writer had made
+// durable.
+func TestBackupOfFollower(t *testing.T) {
+	dir := t.TempDir()
+	st := diskStore(t, dir, nil)
+	p := part(t, st, "orders", TopicConfig{SegmentBytes: 2 << 10})
+	fill(t, p, 100)
+	f, err := OpenReadOnly(dir, nil)
+	require.NoError(t, err)
+	defer f.Close()
+	to := filepath.Join(t.TempDir(), "b")
+	before := tree(t, dir)
+	r, err := f.Backup(ctx, to, BackupOptions{})
+	require.NoError(t, err)
+	require.Greater(t, r.Linked, r.Copied)
+	same(t, before, tree(t, dir))
+	c := diskStore(t, to, nil)
+	require.Equal(t, valuesOf(t, p), valuesOf(t, reopened(t, c, "orders")))
+}
+
+// TestBackupOfMemory: a store in memory is copied to a directory.
+func TestBackupOfMemory(t *testing.T) {
+	st := memStore(t)
+	p := part(t, st, "orders", TopicConfig{SegmentBytes: 2 << 10})
+	fill(t, p, 100)
+	to := filepath.Join(t.TempDir(), "b")
+	r, err := st.Backup(ctx, to, BackupOptions{})
+	require.NoError(t, err)
+	require.Zero(t, r.Linked)
+	require.Equal(t, valuesOf(t, p), valuesOf(t, reopened(t, diskStore(t, to, nil), "orders")))
+}
+
+// TestBackupRefuses: where a copy would do harm, or could be mistaken.
+func TestBackupRefuses(t *testing.T) {
+	dir := t.TempDir()
+	st := diskStore(t, dir, nil)
+	fill(t, part(t, st, "orders", TopicConfig{}), 3)
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(dir, link))
+	for _, to := range []string{dir, filepath.Join(dir, "x"), filepath.Join(dir, "x", "..", "y", "z"), link, filepath.Join(link, "x")} {
+		_, err := st.Backup(ctx, to, BackupOptions{})
+		require.ErrorIs(t, err, ErrInvalidConfig, to)
+	}
+	require.NoDirExists(t, filepath.Join(dir, "x"))
+
+	full := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(full, "mine"), []byte("x"), 0o600))
+	_, err := st.Backup(ctx, full, BackupOptions{})
+	require.ErrorIs(t, err, fs.ErrExist)
+	require.Len(t, tree(t, full), 1)
+
+	stopped, cancel := context.WithCancel(ctx)
+	to := t.TempDir()
+	_, err = st.Backup(stopped, to, BackupOptions{Progress: func(BackupProgress) { cancel() }})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Empty(t, tree(t, to), "it can be tried again")
+	_, err = st.Backup(ctx, to, BackupOptions{})
+	require.NoError(t, err)
+
+	// What a kill leaves.
+	half := t.TempDir()
+	require.NoError(t, os.CopyFS(half, os.DirFS(to)))
+	require.NoError(t, os.WriteFile(filepath.Join(half, unfinishedName), nil, 0o600))
+	_, err = Open(half, nil)
+	require.ErrorIs(t, err, ErrUnfinished)
+	_, err = OpenReadOnly(half, nil)
+	require.ErrorIs(t, err, ErrUnfinished)
+	_, err = st.Backup(ctx, half, BackupOptions{})
+	require.ErrorIs(t, err, ErrUnfinished)
+	require.ErrorIs(t, err, fs.ErrExist)
+}
+
+// TestBackupOfDamage: a damaged store is not copied as if it were sound.
+func TestBackupOfDamage(t *testing.T) {
+	for name, harm := range map[string]func(t testing.TB, folder string, base []int64){
+		"batch":       func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 100) },
+		"base offset": func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 7) },
+		"missing": func(t testing.TB, folder string, base []int64) {
+			require.NoError(t, os.Remove(filepath.Join(folder, fmt.Sprintf("%020d.log", base[2]))))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			edit(t, dir, WriterAuto, nil)
+			folder := filepath.Join(dir, "orders-0")
+			harm(t, folder, bases(t, folder))
+			f, err := OpenReadOnly(dir, nil)
+			require.NoError(t, err)
+			defer f.Close()
+			to := t.TempDir()
+			_, err = f.Backup(ctx, to, BackupOptions{})
+			require.ErrorIs(t, err, ErrCorrupt)
+			require.True(t, strings.Contains(err.Error(), folder), "%v", err)
+			require.Empty(t, tree(t, to))
+		})
+	}
+}
+
+// flipBit turns a bit of a segment.
+func flipBit(t testing.TB, folder string, base, pos int64) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(folder, fmt.Sprintf("%020d.log", base)), os.O_RDWR, 0)
+	require.NoError(t, err)
+	var b [1]byte
+	_, err = f.ReadAt(b[:], pos)
+	require.NoError(t, err)
+	b[0] ^= 1
+	_, err = f.WriteAt(b[:], pos)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+}
