@@ -96,6 +96,22 @@ func (s *Segment) Quarantine(size int64) (name string, n int64, err error) {
 	if err != nil || end <= size {
 		return "", 0, err
 	}
+	return s.quarantine(src, size, end)
+}
+
+// QuarantineRange is Quarantine of a stretch of the file, of which nothing is left
+// out.
+func (s *Segment) QuarantineRange(from, to int64) (name string, err error) {
+	src, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadOnly)
+	if err != nil {
+		return "", err
+	}
+	defer src.Close()
+	name, _, err = s.quarantine(src, from, to)
+	return name, err
+}
+
+func (s *Segment) quarantine(src vfs.File, size, end int64) (name string, n int64, err error) {
 	for i := 0; ; i++ {
 		name = fmt.Sprintf("%020d.%d.quarantine", s.base, size)
 		if i > 0 {

@@ -1,0 +1,538 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"math/bits"
+	"slices"
+
+	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/segment"
+)
+
+// A repair makes a damaged log one that can be appended to again. What recovery
+// may not decide, since it would turn damage into silence, is decided here, by
+// somebody who asked for it: what is damaged is taken out and kept aside, and the
+// log goes on behind a gap. No record gets another offset.
+//
+// A plan looks at everything and changes nothing. Applying it goes in steps, each
+// of which leaves the log as damaged as it was, or mended, and no batch in neither
+// the log nor a quarantine file:
+//
+//  1. offsets may be missing up to the last gap, and the checksums of files that
+//     are to change are forgotten: segments.sum is replaced
+//  2. of each damaged segment, what is damaged is copied to quarantine files, the
+//     index files go, and a file of what is sound takes its name
+//  3. if the log ends below its durable mark, a leader epoch begins where it ends
+//  4. the caller forgets the durable mark, and recovers the log from From on,
+//     which makes indexes, snapshots and checksums
+//
+// Until the fourth step the log is damaged for who opens it, and a repair that
+// begins again finds what is left to be done.
+
+// RepairState is what is known of the partition.
+type RepairState struct {
+	// Durable is its durable mark, -1 when it is not known.
+	Durable     int64
+	StartOffset int64 // -1: not known
+	Adopted     bool  // others have written it: offsets may be missing
+	// Bad tells of a batch that it cannot be read, though its CRC is good; nil: none.
+	Bad func(base, pos int64) bool
+}
+
+// RepairStep is one thing that a repair does.
+type RepairStep struct {
+	Path     string // the file concerned, in full
+	Position int64  // in it; -1: the file as a whole
+	End      int64  // behind what is concerned at Position
+	Offset   int64  // the first offset concerned; -1: none
+	Next     int64  // the first behind; -1: not known
+	What     string // what is wrong
+	Do       string // what is done about it
+	// Quarantine is the file that keeps what is taken out, "" when nothing is.
+	Quarantine string
+}
+
+// RepairPlan is what there is to be done.
+type RepairPlan struct {
+	Steps []RepairStep
+	// From is the offset from which on the log is to be recovered, its durable mark
+	// forgotten; -1: all of it. It says nothing when there are no steps.
+	From int64
+
+	l         *Log
+	st        RepairState
+	mends     []*mend
+	missing   []string // files that segments.sum knows, and that are gone
+	dense     int64    // none is missing from there on; -1: as it was
+	end       int64
+	shortened bool // the log ends below its mark
+	begin     int64
+}
+
+// mend is a segment whose log file is to be written anew.
+type mend struct {
+	seg  *segment.Segment
+	kept []segment.Kept
+	cuts []cutOut
+	last bool // it stays, though it may be empty
+}
+
+type cutOut struct {
+	from, to int64
+	step     int // in Steps
+}
+
+// PlanRepair finds out what has to be done about a partition's folder. Work that a
+// crash has left half done is to be settled before, as an open does.
+func PlanRepair(ctx context.Context, env *Env, dir string, c Config, st RepairState) (*RepairPlan, error) {
+	c.setDefaults()
+	l := &Log{env: env, dir: dir, scfg: segment.Config{Bytes: c.SegmentBytes, IndexBytes: c.IndexBytes, IndexInterval: c.IndexInterval}}
+	l.config.Store(&c)
+	p := &RepairPlan{l: l, st: st, dense: -1, begin: -1, From: math.MaxInt64}
+	if err := p.plan(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *RepairPlan) add(s RepairStep) int {
+	p.Steps = append(p.Steps, s)
+	return len(p.Steps) - 1
+}
+
+func (p *RepairPlan) plan(ctx context.Context) error {
+	l := p.l
+	list, err := l.listSegments()
+	if err != nil {
+		return err
+	}
+	if err := l.sums.load(l); err != nil {
+		return err
+	}
+	l.denseFrom.Store(l.sums.Dense)
+	l.gapsFrom.Store(l.sums.gapsFrom())
+	if p.st.Adopted {
+		l.denseFrom.Store(noOffset)
+	}
+	epochs := p.planEpochs()
+	if len(list) == 0 {
+		return p.planEmpty()
+	}
+	for i, f := range list {
+		if next := f.base; p.begin >= 0 && next > p.end {
+			p.planGap(list[i-1].base, next)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		next := int64(-1)
+		if i+1 < len(list) {
+			next = list[i+1].base
+		}
+		stop, err := p.planSegment(f, next, epochs)
+		if err != nil {
+			return err
+		}
+		if p.begin < 0 {
+			p.begin = f.base
+		}
+		if stop {
+			break // a torn tail, and what lies behind it: recovery sees to that
+		}
+	}
+	p.planMissing(list)
+	if p.end < p.st.Durable {
+		p.shortened = true
+		last := list[len(list)-1]
+		p.From = min(p.From, last.base)
+		p.add(RepairStep{Path: l.path(last.base), Position: -1, End: -1, Offset: p.end, Next: p.st.Durable,
+			What: fmt.Sprintf("the log ends at offset %d, and was durable up to offset %d", p.end, p.st.Durable),
+			Do:   fmt.Sprintf("accept that it ends there; a new leader epoch begins at offset %d", p.end)})
+	}
+	return nil
+}
+
+func (l *Log) path(base int64) string {
+	return l.env.fsys.Path(segment.Join(l.dir, segment.FileName(base, segment.LogSuffix)))
+}
+
+// planEpochs gives the leader epochs, nil when they are not known.
+func (p *RepairPlan) planEpochs() *Epochs {
+	l := p.l
+	b, err := readAll(l.env.fsys, segment.Join(l.dir, epochsName), maxSidecar)
+	if err != nil || len(b) == 0 {
+		return nil
+	}
+	e, err := ParseEpochs(b)
+	if err == nil {
+		l.epochs = *e
+		return e
+	}
+	p.From = -1
+	p.add(RepairStep{Path: l.env.fsys.Path(segment.Join(l.dir, epochsName)), Position: -1, End: -1, Offset: -1, Next: -1,
+		What: err.Error(), Do: "make it anew from the batches"})
+	return nil
+}
+
+// planEmpty is for a folder without any segment.
+func (p *RepairPlan) planEmpty() error {
+	p.end = max(p.st.Durable, p.st.StartOffset, 0)
+	if p.st.Durable > 0 {
+		p.shortened = true
+		p.add(RepairStep{Path: p.l.env.fsys.Path(p.l.dir), Position: -1, End: -1, Offset: max(p.st.StartOffset, 0), Next: p.st.Durable,
+			What: "no segment is there", Do: fmt.Sprintf("go on with an empty log at offset %d", p.end)})
+	}
+	return nil
+}
+
+// planGap is for offsets that are missing between two segments.
+func (p *RepairPlan) planGap(base, next int64) {
+	if !p.l.dense(p.end) {
+		return
+	}
+	p.dense = max(p.dense, next)
+	p.From = min(p.From, base)
+	p.add(RepairStep{Path: p.l.path(p.end), Position: -1, End: -1, Offset: p.end, Next: next,
+		What: fmt.Sprintf("offsets %d to %d are missing", p.end, next-1), Do: "go on behind the gap"})
+}
+
+// planMissing finds files that were there, and are not: their checksums would make
+// every open miss them.
+func (p *RepairPlan) planMissing(list []listedFile) {
+	have := map[int64]bool{}
+	for _, f := range list {
+		have[f.base] = true
+	}
+	for name := range p.l.sums.Files {
+		if base, _, ok := segment.ParseName(name); !ok || !have[base] {
+			p.missing = append(p.missing, name)
+		}
+	}
+}
+
+// planSegment looks at one segment. stop says that what lies behind is no matter
+// of a repair.
+func (p *RepairPlan) planSegment(f listedFile, next int64, epochs *Epochs) (stop bool, err error) {
+	l := p.l
+	seg := segment.Open(l.env.fsys, l.env.maps, l.dir, f.base, f.size, l.scfg)
+	line, known := l.sums.Files[segment.FileName(f.base, segment.LogSuffix)]
+	sum, err := l.sumFile(segment.FileName(f.base, segment.LogSuffix))
+	if err != nil {
+		return false, err
+	}
+	wrong := known && next >= 0 && sum != line
+	start := max(p.end, f.base)
+	r, err := seg.Scan(segment.ScanOptions{Each: func(r *segment.Scan, pos int64, b codec.Batch) error {
+		base := b.BaseOffset()
+		at := max(r.Next, start)
+		bad := base != at && (base < at || l.dense(at)) || p.st.Bad != nil && p.st.Bad(f.base, pos)
+		if epoch, ok := epochAt(epochs, base); ok && base < p.st.Durable {
+			bad = bad || epoch != b.LeaderEpoch()
+		}
+		if bad {
+			return &segment.Reject{Err: fmt.Errorf("batch of offsets %d to %d, leader epoch %d, where offset %d is next",
+				base, b.LastOffset(), b.LeaderEpoch(), at)}
+		}
+		return nil
+	}})
+	if err != nil {
+		return false, err
+	}
+	whole := r.Stop == segment.StopEnd || r.Stop == segment.StopZeros && (next < 0 || next == r.Next)
+	switch {
+	case whole && !wrong:
+		p.end = max(p.end, r.Next)
+		return false, p.planIndexes(f, next)
+	case whole:
+		p.end = max(p.end, r.Next)
+		p.From = min(p.From, f.base)
+		p.missing = append(p.missing, line.Name)
+		p.add(RepairStep{Path: seg.Path(), Position: -1, End: -1, Offset: f.base, Next: r.Next,
+			What: fmt.Sprintf("the file has %d bytes with the checksum %08x, and had %d with %08x when it was sealed; every batch is sound",
+				sum.Size, sum.CRC, line.Size, line.CRC), Do: "take it for what it is"})
+		return false, nil
+	case r.Next >= p.st.Durable && !known:
+		p.end = max(p.end, r.Next)
+		return true, nil
+	}
+	return false, p.planMend(seg, next, start, epochs)
+}
+
+func epochAt(e *Epochs, offset int64) (int32, bool) {
+	if e == nil {
+		return 0, false
+	}
+	return e.At(offset)
+}
+
+// planIndexes finds index files of a sealed segment that are not what they were.
+func (p *RepairPlan) planIndexes(f listedFile, next int64) error {
+	l := p.l
+	for _, suffix := range []string{segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix} {
+		name := segment.FileName(f.base, suffix)
+		line, known := l.sums.Files[name]
+		if !known {
+			continue
+		}
+		sum, err := l.sumFile(name)
+		if err != nil {
+			return err
+		}
+		if sum == line {
+			continue
+		}
+		p.From = min(p.From, f.base)
+		p.missing = append(p.missing, name, segment.FileName(f.base, segment.LogSuffix)) // or recovery passes it by
+		p.add(RepairStep{Path: l.env.fsys.Path(segment.Join(l.dir, name)), Position: -1, End: -1, Offset: f.base, Next: -1,
+			What: fmt.Sprintf("the file has %d bytes with the checksum %08x, and had %d with %08x", sum.Size, sum.CRC, line.Size, line.CRC),
+			Do:   "make it anew from the batches"})
+	}
+	return nil
+}
+
+// planMend decides about every batch of a segment that is not sound as a whole.
+func (p *RepairPlan) planMend(seg *segment.Segment, next, from int64, epochs *Epochs) error {
+	l := p.l
+	pieces, end, err := seg.Salvage()
+	if err != nil {
+		return err
+	}
+	m := &mend{seg: seg, last: next < 0}
+	p.mends = append(p.mends, m)
+	p.From = min(p.From, seg.Base())
+	at := from // the least offset that may come
+	pos := int64(0)
+	lost := false // something in front of what comes next
+	hole := func(to int64, what string) {
+		if pos >= to {
+			return
+		}
+		lost = true
+		m.cuts = append(m.cuts, cutOut{pos, to, p.add(RepairStep{Path: seg.Path(), Position: pos, End: to, Offset: at, Next: -1,
+			What: what, Do: "take it out", Quarantine: fmt.Sprintf("%020d.%d.quarantine", seg.Base(), pos)})})
+		pos = to
+	}
+	v2 := slices.ContainsFunc(pieces, func(x segment.Piece) bool { return x.Magic == codec.Magic })
+	for i, x := range pieces {
+		hole(x.Pos, "bytes that are no sound batch")
+		base, ok := p.place(x, at, p.behind(pieces, i, end, next), lost)
+		switch {
+		case ok && (base < seg.Base() || base+x.Next-x.Base-1-seg.Base() > math.MaxInt32):
+			ok = false
+		case ok && x.Magic != codec.Magic && !v2:
+			return fmt.Errorf("%w: %s at position %d: %w", ErrUnsupported, seg.Path(), x.Pos, &codec.MagicError{Magic: x.Magic})
+		case p.st.Bad != nil && p.st.Bad(seg.Base(), x.Pos):
+			ok = false
+		}
+		if !ok {
+			hole(x.End(), fmt.Sprintf("a batch of offsets %d to %d, or one that cannot be read, where offset %d is next", x.Base, x.Next-1, at))
+			continue
+		}
+		k := segment.Kept{Piece: x, NewBase: base, NewEpoch: x.Epoch}
+		if epoch, known := epochAt(epochs, base); known && base < p.st.Durable {
+			k.NewEpoch = epoch
+		}
+		if k.Changed() {
+			m.cuts = append(m.cuts, cutOut{x.Pos, x.End(), p.add(RepairStep{Path: seg.Path(), Position: x.Pos, End: x.End(), Offset: base, Next: base + x.Next - x.Base,
+				What:       fmt.Sprintf("a sound batch whose header says offset %d, leader epoch %d, magic %d", x.Base, x.Epoch, x.Magic),
+				Do:         fmt.Sprintf("let it say offset %d, leader epoch %d, magic %d, as what is around it tells", base, k.NewEpoch, codec.Magic),
+				Quarantine: fmt.Sprintf("%020d.%d.quarantine", seg.Base(), x.Pos)})})
+		}
+		if base > at && l.dense(at) {
+			p.dense = max(p.dense, base)
+			if !lost {
+				p.add(RepairStep{Path: seg.Path(), Position: x.Pos, End: -1, Offset: at, Next: base,
+					What: fmt.Sprintf("offsets %d to %d are missing", at, base-1), Do: "go on behind the gap"})
+			}
+		}
+		at = base + x.Next - x.Base
+		pos, lost = x.End(), false
+		m.kept = append(m.kept, k)
+	}
+	hole(end, "bytes that are no sound batch")
+	for _, suffix := range []string{segment.LogSuffix, segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix} {
+		p.missing = append(p.missing, segment.FileName(seg.Base(), suffix))
+	}
+	p.end = max(p.end, at)
+	return nil
+}
+
+// following is what comes directly behind a batch: an offset, -1 when nothing does,
+// and whether what follows that agrees.
+type following struct {
+	base   int64
+	agreed bool
+}
+
+func (p *RepairPlan) behind(pieces []segment.Piece, i int, end, next int64) following {
+	x := &pieces[i]
+	if i+1 < len(pieces) && pieces[i+1].Pos == x.End() {
+		y := &pieces[i+1]
+		z := next
+		if i+2 < len(pieces) && pieces[i+2].Pos == y.End() {
+			z = pieces[i+2].Base
+		}
+		return following{y.Base, y.Next == z}
+	}
+	switch {
+	case i+1 < len(pieces) || end > x.End():
+	case next >= 0:
+		return following{next, true}
+	case p.st.Durable >= x.Next-x.Base:
+		return following{p.st.Durable, false} // if nothing was appended since
+	}
+	return following{-1, false}
+}
+
+// place is the offset of a batch: what its header says, or what its neighbours say,
+// if the header cannot be right, since the CRC leaves it out. at is the least that
+// there can be; lost says that something in front of it is.
+func (p *RepairPlan) place(x segment.Piece, at int64, f following, lost bool) (base int64, ok bool) {
+	if x.Base == at {
+		return at, true
+	}
+	told := f.base - (x.Next - x.Base)
+	if p.l.dense(at) && f.base >= 0 && told != x.Base {
+		if told == at && !lost || told >= at && lost && f.agreed && oneBit(told, x.Base) {
+			return told, true
+		}
+	}
+	if p.l.dense(at) && !lost && told != x.Base && oneBit(at, x.Base) {
+		return at, true
+	}
+	if f.agreed && x.Next > f.base {
+		return 0, false
+	}
+	return x.Base, x.Base >= at && x.Next > x.Base
+}
+
+func oneBit(a, b int64) bool { return bits.OnesCount64(uint64(a^b)) == 1 }
+
+// Apply does what the plan says, up to what the caller has to do.
+func (p *RepairPlan) Apply(ctx context.Context) error {
+	l := p.l
+	if len(p.Steps) == 0 {
+		return nil
+	}
+	if err := p.applySums(); err != nil {
+		return spaceError(err)
+	}
+	for _, m := range p.mends {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.applyMend(m); err != nil {
+			return spaceError(err)
+		}
+	}
+	if p.shortened {
+		latest, ok := l.epochs.Latest()
+		if !ok {
+			latest.Epoch = -1
+		}
+		l.epochs.TruncateFromEnd(p.end + 1)
+		if !l.cfg().ExternalEpochs {
+			l.epochs.Assign(latest.Epoch+1, p.end)
+		}
+		if err := l.writeEpochs(); err != nil {
+			return spaceError(err)
+		}
+	}
+	if p.begin < 0 {
+		s, err := segment.Create(l.env.fsys, l.env.maps, l.dir, p.end, l.scfg)
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		if err != nil {
+			return spaceError(err)
+		}
+		if err := s.Close(); err != nil {
+			return err
+		}
+		return l.env.fsys.SyncDir(l.dir)
+	}
+	return nil
+}
+
+// applySums lets offsets be missing where they are.
+func (p *RepairPlan) applySums() error {
+	s := &p.l.sums
+	if p.begin < 0 {
+		return nil
+	}
+	for _, name := range p.missing {
+		delete(s.Files, name)
+	}
+	if p.dense >= 0 && s.Dense < p.dense {
+		s.Dense = p.dense
+	}
+	return s.rewrite(p.l)
+}
+
+func (p *RepairPlan) applyMend(m *mend) error {
+	l := p.l
+	for _, c := range m.cuts {
+		name, err := m.seg.QuarantineRange(c.from, c.to)
+		if err != nil {
+			return err
+		}
+		p.Steps[c.step].Quarantine = name
+	}
+	if err := l.env.fsys.SyncDir(l.dir); err != nil {
+		return err
+	}
+	if err := m.seg.DropIndexes(); err != nil {
+		return err
+	}
+	if err := l.env.fsys.SyncDir(l.dir); err != nil {
+		return err
+	}
+	if len(m.kept) == 0 && !m.last {
+		if err := m.seg.Remove(); err != nil {
+			return err
+		}
+		return l.env.fsys.SyncDir(l.dir)
+	}
+	if err := m.seg.CopyKept(m.kept); err != nil {
+		return err
+	}
+	if err := m.seg.PutHead(); err != nil {
+		return err
+	}
+	return l.env.fsys.SyncDir(l.dir)
+}
+
+// SettleFolder finishes what a cleaning or a removal has left half done in a
+// partition's folder, as an open does.
+func SettleFolder(env *Env, dir string) error {
+	return finishSwaps(&Log{env: env, dir: dir})
+}
+
+// SetAside makes quarantine files of all segments in a folder, and removes what
+// belongs to them: the log begins anew.
+func SetAside(env *Env, dir string) error {
+	l := &Log{env: env, dir: dir}
+	l.config.Store(&Config{})
+	infos, err := env.fsys.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	o := &opening{l: l}
+	for _, info := range slices.Backward(infos) {
+		base, suffix, ok := segment.ParseName(info.Name)
+		switch {
+		case ok && suffix == segment.LogSuffix:
+			_, err = o.setAside(segment.Open(env.fsys, env.maps, dir, base, info.Size, l.scfg))
+		case ok && suffix == segment.SnapshotSuffix, info.Name == sumsName, info.Name == epochsName:
+			err = env.fsys.Remove(segment.Join(dir, info.Name))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return env.fsys.SyncDir(dir)
+}
