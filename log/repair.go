@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"math/bits"
 	"slices"
 
 	"github.com/leatlog/leat/codec"
@@ -75,10 +74,18 @@ type RepairPlan struct {
 
 // mend is a segment whose log file is to be written anew.
 type mend struct {
-	seg  *segment.Segment
-	kept []segment.Kept
-	cuts []cutOut
-	last bool // it stays, though it may be empty
+	p      *RepairPlan
+	seg    *segment.Segment
+	epochs *Epochs
+	v2     bool // it has batches of the format that is read
+	kept   []segment.Kept
+	cuts   []cutOut
+	stays  bool // also when it is empty: it is the only one
+
+	// Where planning has come to: the next offset and position, and whether
+	// something directly in front was taken out.
+	at, pos int64
+	lost    bool
 }
 
 type cutOut struct {
@@ -95,6 +102,9 @@ func PlanRepair(ctx context.Context, env *Env, dir string, c Config, st RepairSt
 	p := &RepairPlan{l: l, st: st, dense: -1, begin: -1, From: math.MaxInt64}
 	if err := p.plan(ctx); err != nil {
 		return nil, err
+	}
+	if p.From == math.MaxInt64 {
+		p.From = -1
 	}
 	return p, nil
 }
@@ -122,10 +132,8 @@ func (p *RepairPlan) plan(ctx context.Context) error {
 	if len(list) == 0 {
 		return p.planEmpty()
 	}
+	left := 0
 	for i, f := range list {
-		if next := f.base; p.begin >= 0 && next > p.end {
-			p.planGap(list[i-1].base, next)
-		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -133,12 +141,30 @@ func (p *RepairPlan) plan(ctx context.Context) error {
 		if i+1 < len(list) {
 			next = list[i+1].base
 		}
-		stop, err := p.planSegment(f, next, epochs)
+		end, mends := p.end, len(p.mends)
+		stop, some, err := p.planSegment(f, next, epochs)
 		if err != nil {
 			return err
 		}
 		if p.begin < 0 {
-			p.begin = f.base
+			p.begin, end = f.base, f.base
+		}
+		switch {
+		case !some && next < 0 && left == 0: // there has to be one
+			if len(p.mends) > mends {
+				p.mends[mends].stays = true
+			}
+		case !some && next < 0 && end < f.base && p.l.dense(end):
+			// A log does not end in a gap.
+			p.end = end
+			if len(p.mends) == mends {
+				p.mends = append(p.mends, &mend{seg: p.segment(f)})
+			}
+		case end < f.base:
+			p.planGap(list[max(i-1, 0)].base, end, f.base)
+		}
+		if some {
+			left++
 		}
 		if stop {
 			break // a torn tail, and what lies behind it: recovery sees to that
@@ -190,14 +216,18 @@ func (p *RepairPlan) planEmpty() error {
 }
 
 // planGap is for offsets that are missing between two segments.
-func (p *RepairPlan) planGap(base, next int64) {
-	if !p.l.dense(p.end) {
+func (p *RepairPlan) planGap(base, end, next int64) {
+	if !p.l.dense(end) {
 		return
 	}
 	p.dense = max(p.dense, next)
 	p.From = min(p.From, base)
-	p.add(RepairStep{Path: p.l.path(p.end), Position: -1, End: -1, Offset: p.end, Next: next,
-		What: fmt.Sprintf("offsets %d to %d are missing", p.end, next-1), Do: "go on behind the gap"})
+	p.add(RepairStep{Path: p.l.path(end), Position: -1, End: -1, Offset: end, Next: next,
+		What: fmt.Sprintf("offsets %d to %d are missing", end, next-1), Do: "go on behind the gap"})
+}
+
+func (p *RepairPlan) segment(f listedFile) *segment.Segment {
+	return segment.Open(p.l.env.fsys, p.l.env.maps, p.l.dir, f.base, f.size, p.l.scfg)
 }
 
 // planMissing finds files that were there, and are not: their checksums would make
@@ -214,15 +244,15 @@ func (p *RepairPlan) planMissing(list []listedFile) {
 	}
 }
 
-// planSegment looks at one segment. stop says that what lies behind is no matter
-// of a repair.
-func (p *RepairPlan) planSegment(f listedFile, next int64, epochs *Epochs) (stop bool, err error) {
+// planSegment looks at one segment. some says that there are batches in it, stop
+// that what lies behind is no matter of a repair.
+func (p *RepairPlan) planSegment(f listedFile, next int64, epochs *Epochs) (stop, some bool, err error) {
 	l := p.l
-	seg := segment.Open(l.env.fsys, l.env.maps, l.dir, f.base, f.size, l.scfg)
+	seg := p.segment(f)
 	line, known := l.sums.Files[segment.FileName(f.base, segment.LogSuffix)]
 	sum, err := l.sumFile(segment.FileName(f.base, segment.LogSuffix))
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	wrong := known && next >= 0 && sum != line
 	start := max(p.end, f.base)
@@ -240,13 +270,13 @@ func (p *RepairPlan) planSegment(f listedFile, next int64, epochs *Epochs) (stop
 		return nil
 	}})
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	whole := r.Stop == segment.StopEnd || r.Stop == segment.StopZeros && (next < 0 || next == r.Next)
 	switch {
 	case whole && !wrong:
 		p.end = max(p.end, r.Next)
-		return false, p.planIndexes(f, next)
+		return false, r.Valid > 0, p.planIndexes(f)
 	case whole:
 		p.end = max(p.end, r.Next)
 		p.From = min(p.From, f.base)
@@ -254,12 +284,13 @@ func (p *RepairPlan) planSegment(f listedFile, next int64, epochs *Epochs) (stop
 		p.add(RepairStep{Path: seg.Path(), Position: -1, End: -1, Offset: f.base, Next: r.Next,
 			What: fmt.Sprintf("the file has %d bytes with the checksum %08x, and had %d with %08x when it was sealed; every batch is sound",
 				sum.Size, sum.CRC, line.Size, line.CRC), Do: "take it for what it is"})
-		return false, nil
+		return false, r.Valid > 0, nil
 	case r.Next >= p.st.Durable && !known:
 		p.end = max(p.end, r.Next)
-		return true, nil
+		return true, true, nil
 	}
-	return false, p.planMend(seg, next, start, epochs)
+	some, err = p.planMend(seg, next, start, epochs)
+	return false, some, err
 }
 
 func epochAt(e *Epochs, offset int64) (int32, bool) {
@@ -270,7 +301,7 @@ func epochAt(e *Epochs, offset int64) (int32, bool) {
 }
 
 // planIndexes finds index files of a sealed segment that are not what they were.
-func (p *RepairPlan) planIndexes(f listedFile, next int64) error {
+func (p *RepairPlan) planIndexes(f listedFile) error {
 	l := p.l
 	for _, suffix := range []string{segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix} {
 		name := segment.FileName(f.base, suffix)
@@ -294,123 +325,105 @@ func (p *RepairPlan) planIndexes(f listedFile, next int64) error {
 	return nil
 }
 
-// planMend decides about every batch of a segment that is not sound as a whole.
-func (p *RepairPlan) planMend(seg *segment.Segment, next, from int64, epochs *Epochs) error {
-	l := p.l
+// planMend decides about every batch of a segment that is not sound as a whole. It
+// tells whether anything is left of it.
+func (p *RepairPlan) planMend(seg *segment.Segment, next, from int64, epochs *Epochs) (left bool, err error) {
 	pieces, end, err := seg.Salvage()
 	if err != nil {
-		return err
+		return false, err
 	}
-	m := &mend{seg: seg, last: next < 0}
+	m := &mend{p: p, seg: seg, epochs: epochs, at: from,
+		v2: slices.ContainsFunc(pieces, func(x segment.Piece) bool { return x.Magic == codec.Magic })}
 	p.mends = append(p.mends, m)
 	p.From = min(p.From, seg.Base())
-	at := from // the least offset that may come
-	pos := int64(0)
-	lost := false // something in front of what comes next
-	hole := func(to int64, what string) {
-		if pos >= to {
-			return
+	for i := 0; i < len(pieces); {
+		j := i + 1
+		for j < len(pieces) && pieces[j].Pos == pieces[j-1].End() {
+			j++
 		}
-		lost = true
-		m.cuts = append(m.cuts, cutOut{pos, to, p.add(RepairStep{Path: seg.Path(), Position: pos, End: to, Offset: at, Next: -1,
-			What: what, Do: "take it out", Quarantine: fmt.Sprintf("%020d.%d.quarantine", seg.Base(), pos)})})
-		pos = to
-	}
-	v2 := slices.ContainsFunc(pieces, func(x segment.Piece) bool { return x.Magic == codec.Magic })
-	for i, x := range pieces {
-		hole(x.Pos, "bytes that are no sound batch")
-		base, ok := p.place(x, at, p.behind(pieces, i, end, next), lost)
-		switch {
-		case ok && (base < seg.Base() || base+x.Next-x.Base-1-seg.Base() > math.MaxInt32):
-			ok = false
-		case ok && x.Magic != codec.Magic && !v2:
-			return fmt.Errorf("%w: %s at position %d: %w", ErrUnsupported, seg.Path(), x.Pos, &codec.MagicError{Magic: x.Magic})
-		case p.st.Bad != nil && p.st.Bad(seg.Base(), x.Pos):
-			ok = false
-		}
-		if !ok {
-			hole(x.End(), fmt.Sprintf("a batch of offsets %d to %d, or one that cannot be read, where offset %d is next", x.Base, x.Next-1, at))
-			continue
-		}
-		k := segment.Kept{Piece: x, NewBase: base, NewEpoch: x.Epoch}
-		if epoch, known := epochAt(epochs, base); known && base < p.st.Durable {
-			k.NewEpoch = epoch
-		}
-		if k.Changed() {
-			m.cuts = append(m.cuts, cutOut{x.Pos, x.End(), p.add(RepairStep{Path: seg.Path(), Position: x.Pos, End: x.End(), Offset: base, Next: base + x.Next - x.Base,
-				What:       fmt.Sprintf("a sound batch whose header says offset %d, leader epoch %d, magic %d", x.Base, x.Epoch, x.Magic),
-				Do:         fmt.Sprintf("let it say offset %d, leader epoch %d, magic %d, as what is around it tells", base, k.NewEpoch, codec.Magic),
-				Quarantine: fmt.Sprintf("%020d.%d.quarantine", seg.Base(), x.Pos)})})
-		}
-		if base > at && l.dense(at) {
-			p.dense = max(p.dense, base)
-			if !lost {
-				p.add(RepairStep{Path: seg.Path(), Position: x.Pos, End: -1, Offset: at, Next: base,
-					What: fmt.Sprintf("offsets %d to %d are missing", at, base-1), Do: "go on behind the gap"})
+		m.cut(pieces[i].Pos, "bytes that are no sound batch")
+		r := run{pieces: pieces[i:j], at: m.at, lost: m.lost, back: -1}
+		if j == len(pieces) && end <= pieces[j-1].End() {
+			r.back, r.sure = next, true
+			if next < 0 {
+				r.back, r.sure = p.st.Durable, false // if nothing was appended since
 			}
 		}
-		at = base + x.Next - x.Base
-		pos, lost = x.End(), false
-		m.kept = append(m.kept, k)
+		if err := m.run(&r); err != nil {
+			return false, err
+		}
+		i = j
 	}
-	hole(end, "bytes that are no sound batch")
+	m.cut(end, "bytes that are no sound batch")
 	for _, suffix := range []string{segment.LogSuffix, segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix} {
 		p.missing = append(p.missing, segment.FileName(seg.Base(), suffix))
 	}
-	p.end = max(p.end, at)
+	p.end = max(p.end, m.at)
+	return len(m.kept) > 0, nil
+}
+
+// cut takes out what lies from the position that has been reached up to another.
+func (m *mend) cut(to int64, what string) {
+	if m.pos >= to {
+		return
+	}
+	m.lost = true
+	step := m.p.add(RepairStep{Path: m.seg.Path(), Position: m.pos, End: to, Offset: m.at, Next: -1,
+		What: what, Do: "take it out", Quarantine: fmt.Sprintf("%020d.%d.quarantine", m.seg.Base(), m.pos)})
+	m.cuts = append(m.cuts, cutOut{m.pos, to, step})
+	m.pos = to
+}
+
+// run decides about batches that follow each other.
+func (m *mend) run(r *run) error {
+	p, base := m.p, m.seg.Base()
+	var places []int64
+	if p.l.dense(m.at) {
+		places = r.places()
+	}
+	for i, x := range r.pieces {
+		to := x.Base
+		if places != nil {
+			to = places[i]
+		}
+		last := to + x.Next - x.Base - 1
+		switch {
+		case to < m.at, last < to, last-base > math.MaxInt32, p.st.Bad != nil && p.st.Bad(base, x.Pos):
+			m.cut(x.End(), fmt.Sprintf("a batch of offsets %d to %d, or one that cannot be read, where offset %d is next", x.Base, x.Next-1, m.at))
+			continue
+		case x.Magic != codec.Magic && !m.v2:
+			return fmt.Errorf("%w: %s at position %d: %w", ErrUnsupported, m.seg.Path(), x.Pos, &codec.MagicError{Magic: x.Magic})
+		}
+		m.keep(x, to)
+	}
 	return nil
 }
 
-// following is what comes directly behind a batch: an offset, -1 when nothing does,
-// and whether what follows that agrees.
-type following struct {
-	base   int64
-	agreed bool
-}
-
-func (p *RepairPlan) behind(pieces []segment.Piece, i int, end, next int64) following {
-	x := &pieces[i]
-	if i+1 < len(pieces) && pieces[i+1].Pos == x.End() {
-		y := &pieces[i+1]
-		z := next
-		if i+2 < len(pieces) && pieces[i+2].Pos == y.End() {
-			z = pieces[i+2].Base
-		}
-		return following{y.Base, y.Next == z}
+// keep lets a batch stay, at an offset.
+func (m *mend) keep(x segment.Piece, to int64) {
+	p := m.p
+	k := segment.Kept{Piece: x, NewBase: to, NewEpoch: x.Epoch}
+	if epoch, known := epochAt(m.epochs, to); known && to < p.st.Durable {
+		k.NewEpoch = epoch
 	}
-	switch {
-	case i+1 < len(pieces) || end > x.End():
-	case next >= 0:
-		return following{next, true}
-	case p.st.Durable >= x.Next-x.Base:
-		return following{p.st.Durable, false} // if nothing was appended since
-	}
-	return following{-1, false}
-}
-
-// place is the offset of a batch: what its header says, or what its neighbours say,
-// if the header cannot be right, since the CRC leaves it out. at is the least that
-// there can be; lost says that something in front of it is.
-func (p *RepairPlan) place(x segment.Piece, at int64, f following, lost bool) (base int64, ok bool) {
-	if x.Base == at {
-		return at, true
-	}
-	told := f.base - (x.Next - x.Base)
-	if p.l.dense(at) && f.base >= 0 && told != x.Base {
-		if told == at && !lost || told >= at && lost && f.agreed && oneBit(told, x.Base) {
-			return told, true
+	if to > m.at && p.l.dense(m.at) {
+		p.dense = max(p.dense, to)
+		if !m.lost {
+			p.add(RepairStep{Path: m.seg.Path(), Position: x.Pos, End: -1, Offset: m.at, Next: to,
+				What: fmt.Sprintf("offsets %d to %d are missing", m.at, to-1), Do: "go on behind the gap"})
 		}
 	}
-	if p.l.dense(at) && !lost && told != x.Base && oneBit(at, x.Base) {
-		return at, true
+	m.at = to + x.Next - x.Base
+	if k.Changed() {
+		step := p.add(RepairStep{Path: m.seg.Path(), Position: x.Pos, End: x.End(), Offset: to, Next: m.at,
+			What:       fmt.Sprintf("a sound batch whose header says offset %d, leader epoch %d, magic %d", x.Base, x.Epoch, x.Magic),
+			Do:         fmt.Sprintf("let it say offset %d, leader epoch %d, magic %d, as what is around it tells", to, k.NewEpoch, codec.Magic),
+			Quarantine: fmt.Sprintf("%020d.%d.quarantine", m.seg.Base(), x.Pos)})
+		m.cuts = append(m.cuts, cutOut{x.Pos, x.End(), step})
 	}
-	if f.agreed && x.Next > f.base {
-		return 0, false
-	}
-	return x.Base, x.Base >= at && x.Next > x.Base
+	m.pos, m.lost = x.End(), false
+	m.kept = append(m.kept, k)
 }
-
-func oneBit(a, b int64) bool { return bits.OnesCount64(uint64(a^b)) == 1 }
 
 // Apply does what the plan says, up to what the caller has to do.
 func (p *RepairPlan) Apply(ctx context.Context) error {
@@ -491,7 +504,7 @@ func (p *RepairPlan) applyMend(m *mend) error {
 	if err := l.env.fsys.SyncDir(l.dir); err != nil {
 		return err
 	}
-	if len(m.kept) == 0 && !m.last {
+	if len(m.kept) == 0 && !m.stays {
 		if err := m.seg.Remove(); err != nil {
 			return err
 		}
