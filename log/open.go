@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
@@ -89,6 +90,10 @@ type opening struct {
 	// starved: a clean open met the limit of descriptors. Recovering would take as
 	// many, and read the whole log first.
 	starved error
+
+	// each and inspect are of a check, which asks more of a batch than recovery.
+	each    func(r *segment.Scan, pos int64, b codec.Batch) error
+	inspect func() segment.Inspect
 }
 
 // Open opens a partition's folder, recovering it where it was not closed in
@@ -132,10 +137,7 @@ func (o *opening) run() error {
 	if err := o.list(); err != nil {
 		return err
 	}
-	o.mark = o.st.RecoveryPoint
-	if o.st.MarksValid && o.st.Marks != nil {
-		o.mark = max(o.mark, o.st.Marks.Durable())
-	}
+	o.setMark()
 	l.external.Store(o.externalWatermark(0, noOffset))
 	if err := o.dropDeleted(); err != nil {
 		return err
@@ -157,6 +159,14 @@ func (o *opening) run() error {
 	}
 	l.segments.Store(newList(o.segs))
 	return o.finish()
+}
+
+// setMark finds the mark: what is known of it by the checkpoint and leat.state.
+func (o *opening) setMark() {
+	o.mark = o.st.RecoveryPoint
+	if o.st.MarksValid && o.st.Marks != nil {
+		o.mark = max(o.mark, o.st.Marks.Durable())
+	}
 }
 
 // list finds out what is in the folder, and finishes what a crash left half

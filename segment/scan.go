@@ -63,6 +63,7 @@ type Scan struct {
 type Hole struct {
 	Pos, End int64
 	Offset   int64 // the first offset lost
+	Stop     Stop
 	Err      error
 }
 
@@ -83,6 +84,10 @@ type ScanOptions struct {
 	// End stops the scan before the first batch that reaches beyond that offset;
 	// 0: nowhere. Nothing behind it is looked at.
 	End int64
+	// Inspect, if it is set, is made once for each goroutine that looks at the
+	// batches accepted, in any order and beside one another; the scan returns when
+	// all have been looked at.
+	Inspect func() Inspect
 }
 
 // Reject says that a batch with a good CRC cannot be right all the same.
@@ -118,6 +123,12 @@ func (s *Segment) scanFile(f vfs.File, o ScanOptions) (r *Scan, err error) {
 	}
 	in := s.openScan(f, size)
 	defer in.close()
+	in.inspect = newInspector(&o, in)
+	defer func() {
+		if ierr := in.inspect.close(); err == nil {
+			err = ierr
+		}
+	}()
 
 	r = &Scan{Next: s.base, w: s.newWriter(f, size), size: size}
 	r.w.file = nil
@@ -142,7 +153,7 @@ func (s *Segment) scanFile(f vfs.File, o ScanOptions) (r *Scan, err error) {
 // resume moves a scan behind the damage that stopped it, to the next place
 // where a sound batch begins. It reports whether there is one.
 func (s *Segment) resume(r *Scan, in *scanInput) (again bool, err error) {
-	h := Hole{Pos: r.Valid, Offset: r.Next, End: in.size, Err: r.Err}
+	h := Hole{Pos: r.Valid, Offset: r.Next, End: in.size, Stop: r.Stop, Err: r.Err}
 	for pos := h.Pos + 1; pos+codec.HeaderSize <= in.size; pos++ {
 		pos, err = in.findMagic(pos)
 		if err != nil {
@@ -248,6 +259,7 @@ func (s *Segment) scan(r *Scan, in *scanInput, o ScanOptions) error {
 			r.Stop, r.Err = StopOrder, fmt.Errorf("batch of offsets %d to %d: %w: %w", base, last, ErrInvalidOffset, err)
 			return nil
 		}
+		in.inspect.add(r.Valid, b)
 		r.Batches++
 		r.Valid += int64(len(b))
 		r.Next = last + 1
