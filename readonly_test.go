@@ -180,6 +180,11 @@ func TestReadOnlyRefuses(t *testing.T) {
 			_, err := q.AppendWith(ctx, AppendOptions{Durability: Written})
 			return err
 		},
+		"Store.Recover": func() (err error) {
+			for _, err = range r.Recover(ctx) {
+			}
+			return err
+		},
 		"Store.Import":               func() error { _, err := r.Import(ctx, "more", 0, t.TempDir()); return err },
 		"Store.Retain":               func() error { _, err := r.Retain(ctx); return err },
 		"Topic.SetConfig":            func() error { return q.Topic().SetConfig(ctx, TopicConfig{}) },

@@ -49,7 +49,7 @@ func (r *run) places() []int64 {
 	before := int64(0) // records in the run
 	at := r.at
 	for i, x := range r.pieces {
-		start, ok := judge(votes, i+1)
+		start, ok := believe(votes, i+1)
 		base := start + before
 		if !ok || base < at {
 			base = -1
@@ -62,8 +62,8 @@ func (r *run) places() []int64 {
 	return out
 }
 
-// judge is what is believed of a vote.
-func judge(votes []vote, i int) (start int64, ok bool) {
+// believe is what is believed of a vote.
+func believe(votes []vote, i int) (start int64, ok bool) {
 	own := votes[i]
 	if own.sure {
 		return own.start, true

@@ -61,6 +61,7 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(
 		newDump(),
+		newBackup(), newRecover(), newRepair(),
 	)
 	return root
 }
