@@ -102,7 +102,7 @@ func harm(t testing.TB, r *rand.Rand, folder string) string {
 func TestRepair(t *testing.T) {
 	rounds := 12
 	if os.Getenv("LEAT_LONG") != "" {
-		rounds = 1000
+		rounds = 300
 	}
 	for seed := range rounds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -117,8 +117,10 @@ func TestRepair(t *testing.T) {
 				}
 			}
 			before := tree(t, dir)
+			found := unsound(t, dir)
 			wanted := repaired(t, dir, false)
 			require.Equal(t, before, tree(t, dir), "a dry run changes nothing")
+			require.Equal(t, len(found) > 0, len(wanted) > 0, "%v\n%v\n%v", done, found, wanted)
 			steps := repaired(t, dir, true)
 			require.Equal(t, len(wanted), len(steps), "%v\n%v", wanted, steps)
 			require.Empty(t, repaired(t, dir, false), "%v\n%v", done, steps)
@@ -130,6 +132,7 @@ func TestRepair(t *testing.T) {
 func requireMended(t *testing.T, dir string, sound, before map[string]string, values map[int64]string, done []string, steps []RepairStep) {
 	t.Helper()
 	folder := filepath.Join(dir, "orders-0")
+	require.Empty(t, unsound(t, dir), "%v\n%v", done, steps)
 	after := tree(t, folder)
 	kept := map[string]string{}
 	for name, text := range after {
@@ -192,4 +195,16 @@ func requireMended(t *testing.T, dir string, sound, before map[string]string, va
 	require.NoError(t, err)
 	require.Equal(t, end+1, reopened(t, st, "orders").LogEndOffset())
 	require.NoError(t, st.Close())
+}
+
+// unsound is the damage that a check finds.
+func unsound(t testing.TB, dir string) (list []Finding) {
+	t.Helper()
+	for f, err := range Check(ctx, dir, nil) {
+		require.NoError(t, err)
+		if f.Severity == SeverityDamage {
+			list = append(list, f)
+		}
+	}
+	return list
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/leatlog/leat/internal/vfs"
@@ -52,9 +53,11 @@ func unsoundLines(body []byte) (n int) {
 }
 
 func soundLine(line []byte) bool {
-	s := Sums{Files: map[string]segment.FileSum{}, Dense: -1}
-	s.parse(line)
-	return len(s.Files) > 0 || s.Dense >= 0 || s.Sparse
+	if len(line) < 10 || line[8] != ' ' {
+		return false
+	}
+	crc, err := strconv.ParseUint(string(line[:8]), 16, 32)
+	return err == nil && crc32.Checksum(line[9:], castagnoli) == uint32(crc)
 }
 
 // summing sums up a file beside its scan.

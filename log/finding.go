@@ -1,6 +1,11 @@
 package log
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+)
 
 // Severity says whether a store is sound with what was found.
 type Severity uint8
@@ -89,7 +94,11 @@ type Finding struct {
 
 // String is one line.
 func (f Finding) String() string {
-	s := fmt.Sprintf("%s: %s", f.Severity, f.Path)
+	path := f.Path
+	if strings.ContainsFunc(path, unicode.IsControl) {
+		path = strconv.Quote(path) // a name of a file that somebody else made
+	}
+	s := fmt.Sprintf("%s: %s", f.Severity, path)
 	if f.Position >= 0 {
 		s += fmt.Sprintf(" at position %d", f.Position)
 	}

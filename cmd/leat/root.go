@@ -62,6 +62,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newDump(),
 		newBackup(), newRecover(), newRepair(),
+		newCheck(),
 	)
 	return root
 }
