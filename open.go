@@ -140,8 +140,10 @@ func (s *Store) begin() (err error) {
 	if err := s.limitDisk(); err != nil {
 		return err
 	}
-	if s.lock, err = lock(s.fsys, s.opts.LockWait); err != nil {
-		return err
+	if s.lock == nil { // a repair has it already
+		if s.lock, err = lock(s.fsys, s.opts.LockWait); err != nil {
+			return err
+		}
 	}
 	if err := s.finished(); err != nil {
 		return err

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/log"
+	"github.com/leatlog/leat/segment"
 )
 
 // RepairOptions say whether a repair is one. The zero value, and nil, are a dry
@@ -116,6 +118,11 @@ type repairing struct {
 	catalog *Store // to be read; nil: it cannot be
 	// mended are the partitions that are to be recovered.
 	mended map[log.TopicPartition]bool
+	// found is the damage that a check has found; told are the paths that steps have
+	// been about.
+	found []Finding
+	told  map[string]bool
+	all   bool // partitions are to be opened, since files of the store's own are wrong
 }
 
 func (r *repairing) run() (err error) {
@@ -126,7 +133,7 @@ func (r *repairing) run() (err error) {
 	if !r.apply {
 		fsys = vfs.NewReadOnly(fsys)
 	}
-	r.mended = map[log.TopicPartition]bool{}
+	r.mended, r.told = map[log.TopicPartition]bool{}, map[string]bool{}
 	s := newStore(fsys, nil)
 	s.still = true
 	r.s = s
@@ -140,7 +147,11 @@ func (r *repairing) run() (err error) {
 			r.env.Close()
 		}
 		if opened {
-			err = errors.Join(err, s.Close())
+			if cerr := s.Close(); cerr != nil || err != nil {
+				err = errors.Join(err, cerr)
+				return
+			}
+			err = r.again()
 			return
 		}
 		if r.apply {
@@ -155,6 +166,14 @@ func (r *repairing) run() (err error) {
 	}
 	if _, err := fsys.Stat(unfinishedName); err == nil {
 		return fmt.Errorf("%w: %s", ErrUnfinished, r.dir)
+	}
+	if r.apply {
+		if s.lock, err = lock(fsys, 0); err != nil {
+			return err
+		}
+	}
+	if err := r.check(fsys); err != nil || len(r.found) == 0 {
+		return err
 	}
 	if r.apply {
 		if err := s.begin(); err != nil {
@@ -172,7 +191,7 @@ func (r *repairing) run() (err error) {
 		return err
 	}
 	if !r.apply {
-		return nil
+		return r.others()
 	}
 	r.env.Close()
 	r.env = nil
@@ -181,6 +200,76 @@ func (r *repairing) run() (err error) {
 	}
 	opened = true
 	return r.recover()
+}
+
+// check finds what there is to be done. Nobody writes meanwhile: with apply the
+// lock is taken, else the check sees to it.
+func (r *repairing) check(fsys vfs.FS) error {
+	c := &checker{ctx: r.ctx, fsys: vfs.NewDraft(fsys), locked: r.apply}
+	c.yield = func(f Finding, err error) bool {
+		if err != nil {
+			return true // again says so
+		}
+		inRoot := f.Kind == log.FindingCheckpoint || f.Kind == log.FindingState || f.Kind == log.FindingProperties
+		if f.Severity == SeverityDamage || f.Kind == log.FindingFolder && r.hasData(f.Path) {
+			r.found = append(r.found, f)
+			r.all = r.all || inRoot
+		}
+		return true
+	}
+	c.env = log.NewEnv(log.EnvOptions{FS: c.fsys, MaxMaps: vfs.MaxMaps(), Writer: log.WriterPwrite})
+	defer c.env.Close()
+	return c.run()
+}
+
+// again tells of what is left when all is done.
+func (r *repairing) again() error {
+	if err := r.others(); err != nil {
+		return err
+	}
+	for f, err := range Check(r.ctx, r.dir, nil) {
+		if r.ctx.Err() != nil {
+			return r.ctx.Err()
+		}
+		step := RepairStep{Topic: f.Topic, Partition: f.Partition, Path: f.Path, Position: f.Position, End: f.End,
+			Offset: f.Offset, Next: f.Next, What: f.What, Err: errNotMended}
+		switch {
+		case err != nil:
+			step = RepairStep{Path: r.dir, Partition: -1, Position: -1, End: -1, Offset: -1, Next: -1, What: "it could not be looked at", Err: err}
+		case f.Severity != SeverityDamage:
+			continue
+		}
+		if err := r.tell(step); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errNotMended = errors.New("there is no way to mend it")
+
+// hasData tells of a folder of no topic whether there is anything to be adopted.
+func (r *repairing) hasData(path string) bool {
+	bare, err := r.s.unfinished(filepath.Base(path))
+	return err == nil && !bare
+}
+
+// others tells of what opening the store will mend, or nothing.
+func (r *repairing) others() error {
+	for _, f := range r.found {
+		if r.told[f.Path] || f.Topic != "" && r.told[r.s.fsys.Path(folderName(f.Topic, f.Partition))] {
+			continue
+		}
+		do := f.Repair
+		if do == "" {
+			do = "make it anew when the store is opened"
+		}
+		if err := r.tell(RepairStep{Topic: f.Topic, Partition: f.Partition, Path: f.Path, Position: f.Position, End: f.End,
+			Offset: f.Offset, Next: f.Next, What: f.What, Do: do, Done: r.apply}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // topics goes through all partitions, the record of topics first.
@@ -273,6 +362,7 @@ func (r *repairing) ownerless(t *Topic, ids []int32) error {
 }
 
 func (r *repairing) tell(s RepairStep) error {
+	r.told[s.Path] = true
 	if !r.yield(s, nil) {
 		return errStopped
 	}
@@ -288,6 +378,26 @@ func (r *repairing) partition(t *Topic, id int32, there bool) error {
 	st := log.RepairState{Durable: recovery, StartOffset: start, Adopted: t.adopted}
 	if words.Known {
 		st.Durable, st.StartOffset = max(recovery, words.Durable), max(start, words.Start)
+	}
+	bad := map[[2]int64]bool{}
+	st.Wrong = map[string]string{}
+	st.Bad = func(base, pos int64) bool { return bad[[2]int64{base, pos}] }
+	for _, f := range r.found {
+		if f.Topic != t.name || f.Partition != id {
+			continue
+		}
+		name := filepath.Base(f.Path)
+		if base, suffix, ok := segment.ParseName(name); ok && suffix == segment.LogSuffix {
+			if f.Kind == log.FindingRecords {
+				bad[[2]int64{base, f.Position}] = true
+			}
+		} else if ok {
+			st.Wrong[name] = f.What
+		} else if name == partitionMetadata && there {
+			if err := r.partitionID(t, id, f); err != nil {
+				return err
+			}
+		}
 	}
 	path := s.fsys.Path(folder)
 	step := RepairStep{Topic: t.name, Partition: id, Path: path, Position: -1, End: -1, Offset: -1, Next: -1}
@@ -335,6 +445,17 @@ func (r *repairing) partition(t *Topic, id int32, there bool) error {
 		}
 	}
 	return nil
+}
+
+// partitionID makes the file with the topic id say what the record of topics says.
+func (r *repairing) partitionID(t *Topic, id int32, f Finding) error {
+	if r.apply {
+		if err := log.WriteFile(r.s.fsys, t.handle(id).String()+"/"+partitionMetadata, formatPartitionMetadata(t.id)); err != nil {
+			return err
+		}
+	}
+	return r.tell(RepairStep{Topic: t.name, Partition: id, Path: f.Path, Position: -1, End: -1, Offset: -1, Next: -1,
+		What: f.What, Do: "let it say " + t.id.String() + ", as the record of topics does", Done: r.apply})
 }
 
 func (r *repairing) makeFolder(t *Topic, id int32, folder string) error {
@@ -385,7 +506,7 @@ func (r *repairing) recover() error {
 			if err := r.ctx.Err(); err != nil {
 				return err
 			}
-			if s.clean && !r.mended[log.TopicPartition{Topic: t.name, Partition: id}] {
+			if s.clean && !r.all && !r.mended[log.TopicPartition{Topic: t.name, Partition: id}] {
 				continue
 			}
 			p := t.handle(id)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"slices"
 
@@ -40,6 +41,9 @@ type RepairState struct {
 	Adopted     bool  // others have written it: offsets may be missing
 	// Bad tells of a batch that it cannot be read, though its CRC is good; nil: none.
 	Bad func(base, pos int64) bool
+	// Wrong are the files beside the log that are known to be wrong, by name, and
+	// what is wrong with them.
+	Wrong map[string]string
 }
 
 // RepairStep is one thing that a repair does.
@@ -64,6 +68,7 @@ type RepairPlan struct {
 
 	l         *Log
 	st        RepairState
+	remove    []string // files that are made anew only when they are gone
 	mends     []*mend
 	missing   []string // files that segments.sum knows, and that are gone
 	dense     int64    // none is missing from there on; -1: as it was
@@ -129,6 +134,7 @@ func (p *RepairPlan) plan(ctx context.Context) error {
 		l.denseFrom.Store(noOffset)
 	}
 	epochs := p.planEpochs()
+	p.planSnapshots()
 	if len(list) == 0 {
 		return p.planEmpty()
 	}
@@ -148,6 +154,7 @@ func (p *RepairPlan) plan(ctx context.Context) error {
 		}
 		if p.begin < 0 {
 			p.begin, end = f.base, f.base
+			p.planStart(f.base)
 		}
 		switch {
 		case !some && next < 0 && left == 0: // there has to be one
@@ -204,6 +211,19 @@ func (p *RepairPlan) planEpochs() *Epochs {
 	return nil
 }
 
+// planSnapshots is for producer states that are not what the batches say: all of
+// them are made anew from there.
+func (p *RepairPlan) planSnapshots() {
+	for _, name := range slices.Sorted(maps.Keys(p.st.Wrong)) {
+		if _, suffix, ok := segment.ParseName(name); ok && suffix == segment.SnapshotSuffix {
+			p.From = -1
+			p.remove = append(p.remove, name)
+			p.add(RepairStep{Path: p.l.env.fsys.Path(segment.Join(p.l.dir, name)), Position: -1, End: -1, Offset: -1, Next: -1,
+				What: p.st.Wrong[name], Do: "make the producer state anew from the batches"})
+		}
+	}
+}
+
 // planEmpty is for a folder without any segment.
 func (p *RepairPlan) planEmpty() error {
 	p.end = max(p.st.Durable, p.st.StartOffset, 0)
@@ -213,6 +233,28 @@ func (p *RepairPlan) planEmpty() error {
 			What: "no segment is there", Do: fmt.Sprintf("go on with an empty log at offset %d", p.end)})
 	}
 	return nil
+}
+
+// planStart is for segments that are missing at the beginning.
+func (p *RepairPlan) planStart(base int64) {
+	if p.st.StartOffset < 0 || p.st.StartOffset >= base {
+		return
+	}
+	p.From = min(p.From, base)
+	p.add(RepairStep{Path: p.l.path(base), Position: -1, End: -1, Offset: p.st.StartOffset, Next: base,
+		What: fmt.Sprintf("the log begins here, and did at offset %d", p.st.StartOffset), Do: "let it begin here"})
+}
+
+// known is the base offset of the segment behind another, also of one that is
+// gone: its checksums tell; -1: there is none.
+func (p *RepairPlan) known(base, next int64) int64 {
+	for name := range p.l.sums.Files {
+		b, suffix, ok := segment.ParseName(name)
+		if ok && suffix == segment.LogSuffix && b > base && (next < 0 || b < next) {
+			next = b
+		}
+	}
+	return next
 }
 
 // planGap is for offsets that are missing between two segments.
@@ -306,21 +348,24 @@ func (p *RepairPlan) planIndexes(f listedFile) error {
 	for _, suffix := range []string{segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix} {
 		name := segment.FileName(f.base, suffix)
 		line, known := l.sums.Files[name]
-		if !known {
+		what := p.st.Wrong[name]
+		if !known && what == "" {
 			continue
 		}
 		sum, err := l.sumFile(name)
 		if err != nil {
 			return err
 		}
-		if sum == line {
+		if sum == line && what == "" {
 			continue
+		}
+		if what == "" {
+			what = fmt.Sprintf("the file has %d bytes with the checksum %08x, and had %d with %08x", sum.Size, sum.CRC, line.Size, line.CRC)
 		}
 		p.From = min(p.From, f.base)
 		p.missing = append(p.missing, name, segment.FileName(f.base, segment.LogSuffix)) // or recovery passes it by
 		p.add(RepairStep{Path: l.env.fsys.Path(segment.Join(l.dir, name)), Position: -1, End: -1, Offset: f.base, Next: -1,
-			What: fmt.Sprintf("the file has %d bytes with the checksum %08x, and had %d with %08x", sum.Size, sum.CRC, line.Size, line.CRC),
-			Do:   "make it anew from the batches"})
+			What: what, Do: "make it anew from the batches"})
 	}
 	return nil
 }
@@ -344,8 +389,8 @@ func (p *RepairPlan) planMend(seg *segment.Segment, next, from int64, epochs *Ep
 		m.cut(pieces[i].Pos, "bytes that are no sound batch")
 		r := run{pieces: pieces[i:j], at: m.at, lost: m.lost, back: -1}
 		if j == len(pieces) && end <= pieces[j-1].End() {
-			r.back, r.sure = next, true
-			if next < 0 {
+			r.back, r.sure = p.known(seg.Base(), next), true
+			if r.back < 0 {
 				r.back, r.sure = p.st.Durable, false // if nothing was appended since
 			}
 		}
@@ -433,6 +478,9 @@ func (p *RepairPlan) Apply(ctx context.Context) error {
 	}
 	if err := p.applySums(); err != nil {
 		return spaceError(err)
+	}
+	if err := l.removeFiles(p.remove); err != nil {
+		return err
 	}
 	for _, m := range p.mends {
 		if err := ctx.Err(); err != nil {

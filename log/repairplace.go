@@ -85,7 +85,12 @@ func believe(votes []vote, i int) (start int64, ok bool) {
 			return r, true
 		}
 		return own.start, l < own.start && own.start < r
-	case right < len(votes):
+	case right < len(votes)-1: // one of the run
+		return votes[right].start, true
+	case right < len(votes): // something may be missing in front of the next segment
+		if own.start >= votes[0].start && own.start < votes[right].start {
+			return own.start, true
+		}
 		return votes[right].start, true
 	case left >= 0 && oneBit(own.start, votes[left].start):
 		return votes[left].start, true
