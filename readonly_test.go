@@ -164,7 +164,7 @@ func TestReadOnlyRefuses(t *testing.T) {
 	q := reopened(t, r, "orders")
 	reads := map[string]bool{
 		"Store.Topic": true, "Store.Topics": true, "Store.Close": true, "Store.Stats": true, "Store.Wait": true, "Store.Backup": true,
-		"Topic.Describe": true, "Partition.Describe": true, "Partition.Fetch": true,
+		"Topic.Describe": true, "Partition.Describe": true, "Partition.State": true, "Partition.Fetch": true,
 		"Partition.EndOffsetForEpoch": true, "Partition.LeaderEpoch": true,
 		"Topic.Name": true, "Topic.ID": true, "Topic.Config": true, "Topic.String": true, "Topic.PartitionFor": true,
 		"Topic.Partition": true, "Topic.Partitions": true,

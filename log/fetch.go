@@ -69,6 +69,7 @@ func (l *Log) Fetch(o FetchOptions, f *Fetched) error {
 	for {
 		generation := l.generation.Load()
 		err := l.fetchOnce(&o, f)
+		l.doubt(err)
 		if l.generation.Load() == generation {
 			return err
 		}

@@ -19,6 +19,9 @@ type Told struct {
 	// Live: the writer keeps the words as they are at each moment, or did until
 	// it ended. Else only the files tell where the log ends.
 	Live bool
+	// Late: the words are read from a file that the writer brings up to date now and
+	// then. What it has taken back since looks like damage.
+	Late bool
 	Words
 }
 
@@ -39,7 +42,7 @@ type follower struct {
 	told func() Told
 	// tick is called before polls, without any lock: it looks whether the
 	// partition is still there, now or when it has not for a while.
-	tick func(now bool)
+	tick func(now bool) (known bool)
 	// start is the log start offset of the checkpoint, for a log without words.
 	start int64
 	sound bool // nobody but Leat has written the folder
@@ -51,13 +54,17 @@ type follower struct {
 	// basis is what the present run is based on.
 	basis atomic.Pointer[basis]
 
-	turn    chan struct{} // a lock that is held while the disk is read
-	now     Told          // as of the last poll; guarded by turn, as is what follows
-	scan    *segment.Scan // of the last segment
-	rolled  []int64       // bases of segments before it that are still read by their scans
-	missing bool          // a file that should be there is not: begin again at the next poll
-	listed  time.Time     // the last look for segments in a log without words
-	stuck   atomic.Pointer[stuck]
+	turn     chan struct{} // a lock that is held while the disk is read
+	now      Told          // as of the last poll; guarded by turn, as is what follows
+	scan     *segment.Scan // of the last segment
+	rolled   []int64       // bases of segments before it that are still read by their scans
+	missing  bool          // a file that should be there is not: begin again at the next poll
+	listed   time.Time     // the last look for segments in a log without words
+	stuck    atomic.Pointer[stuck]
+	opened   bool      // the first run has begun
+	headless time.Time // since when the beginning is missing, and no words say why
+
+	suspects map[place]suspect // see doubts
 }
 
 // basis is what may not change while something is read.
@@ -88,7 +95,7 @@ const stuckAfter = time.Second
 // FollowState is what is known of a partition that is to be followed.
 type FollowState struct {
 	Told func() Told
-	Tick func(now bool) // may be nil
+	Tick func(now bool) (known bool) // may be nil
 	// StartOffset is from the checkpoint, -1 when it is not known.
 	StartOffset int64
 	Sound       bool // nobody but Leat has written the folder
@@ -122,6 +129,7 @@ func OpenFollower(env *Env, dir string, c Config, st FollowState) (*Log, error) 
 			break
 		}
 	}
+	f.opened = true
 	<-f.turn
 	if err != nil && err != ErrRestarted { // which the first poll sees to
 		_ = l.closeSegments() // they were only read
@@ -361,6 +369,10 @@ func (f *follower) take(r *segment.Scan, _ int64, b codec.Batch) error {
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
 	if e := b.LeaderEpoch(); e >= 0 {
+		if x, ok := l.epochs.Disproved(b); ok && !f.now.Live {
+			// It is about to be cut off, and no words say up to where the file can be read.
+			return &segment.Reject{Err: fmt.Errorf("leader epoch %d where epoch %d begins", e, x.Epoch)}
+		}
 		l.noteEpoch(e, b.BaseOffset())
 	}
 	if b.ProducerID() < 0 {

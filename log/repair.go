@@ -570,7 +570,9 @@ func (p *RepairPlan) applyMend(m *mend) error {
 // SettleFolder finishes what a cleaning or a removal has left half done in a
 // partition's folder, as an open does.
 func SettleFolder(env *Env, dir string) error {
-	return finishSwaps(&Log{env: env, dir: dir})
+	l := &Log{env: env, dir: dir}
+	l.config.Store(&Config{})
+	return finishSwaps(l)
 }
 
 // SetAside makes quarantine files of all segments in a folder, and removes what
