@@ -333,6 +333,10 @@ func (r *repairing) openCatalog() error {
 		return err
 	}
 	folder := folderName(metadataTopic, 0)
+	if len(r.told) > 0 && !r.apply {
+		return r.tell(RepairStep{Topic: metadataTopic, Path: r.s.fsys.Path(folder), Position: -1, End: -1, Offset: -1, Next: -1,
+			What: "the record of topics cannot be read before it is mended", Do: "adopt the topics that it has lost from their folders"})
+	}
 	step := RepairStep{Topic: metadataTopic, Path: r.s.fsys.Path(folder), Position: -1, End: -1, Offset: -1, Next: -1,
 		What: err.Error(), Do: "set all of it aside, and adopt the topics from their folders",
 		Quarantine: "<base offset>.0.quarantine"}
@@ -437,6 +441,9 @@ func (r *repairing) partition(t *Topic, id int32, there bool) error {
 		if err := r.forget(t, id, plan.From, max(st.StartOffset, 0)); err != nil {
 			return err
 		}
+	}
+	if !there {
+		return nil // it is told
 	}
 	for _, x := range plan.Steps {
 		if err := r.tell(RepairStep{Topic: t.name, Partition: id, Path: x.Path, Position: x.Position, End: x.End,

@@ -74,7 +74,10 @@ type RepairPlan struct {
 	dense     int64    // none is missing from there on; -1: as it was
 	end       int64
 	shortened bool // the log ends below its mark
-	begin     int64
+	// staleEpochs: leader-epoch-checkpoint says what the batches do not.
+	staleEpochs bool
+	batches     Epochs // the leader epochs that the batches say
+	begin       int64
 }
 
 // mend is a segment whose log file is to be written anew.
@@ -178,6 +181,12 @@ func (p *RepairPlan) plan(ctx context.Context) error {
 		}
 	}
 	p.planMissing(list)
+	if p.staleEpochs {
+		p.From = -1
+		p.add(RepairStep{Path: l.env.fsys.Path(segment.Join(l.dir, epochsName)), Position: -1, End: -1, Offset: -1, Next: -1,
+			What: "it says other leader epochs than the batches", Do: "make it anew from the batches"})
+		l.epochs = p.batches
+	}
 	if p.end < p.st.Durable {
 		p.shortened = true
 		last := list[len(list)-1]
@@ -309,6 +318,7 @@ func (p *RepairPlan) planSegment(f listedFile, next int64, epochs *Epochs) (stop
 			return &segment.Reject{Err: fmt.Errorf("batch of offsets %d to %d, leader epoch %d, where offset %d is next",
 				base, b.LastOffset(), b.LeaderEpoch(), at)}
 		}
+		p.noteEpoch(b.LeaderEpoch(), base)
 		return nil
 	}})
 	if err != nil {
@@ -333,6 +343,13 @@ func (p *RepairPlan) planSegment(f listedFile, next int64, epochs *Epochs) (stop
 	}
 	some, err = p.planMend(seg, next, start, epochs)
 	return false, some, err
+}
+
+// noteEpoch notes an epoch if it is newer than the last.
+func (p *RepairPlan) noteEpoch(epoch int32, offset int64) {
+	if latest, ok := p.batches.Latest(); !ok || epoch > latest.Epoch {
+		p.batches.Assign(epoch, offset)
+	}
 }
 
 func epochAt(e *Epochs, offset int64) (int32, bool) {
@@ -400,6 +417,9 @@ func (p *RepairPlan) planMend(seg *segment.Segment, next, from int64, epochs *Ep
 		i = j
 	}
 	m.cut(end, "bytes that are no sound batch")
+	if len(m.cuts) == 0 && p.staleEpochs {
+		p.mends = p.mends[:len(p.mends)-1] // nothing is wrong with it
+	}
 	for _, suffix := range []string{segment.LogSuffix, segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix} {
 		p.missing = append(p.missing, segment.FileName(seg.Base(), suffix))
 	}
@@ -439,18 +459,32 @@ func (m *mend) run(r *run) error {
 		case x.Magic != codec.Magic && !m.v2:
 			return fmt.Errorf("%w: %s at position %d: %w", ErrUnsupported, m.seg.Path(), x.Pos, &codec.MagicError{Magic: x.Magic})
 		}
-		m.keep(x, to)
+		m.keep(x, to, m.epoch(r.pieces, i, to))
 	}
 	return nil
 }
 
-// keep lets a batch stay, at an offset.
-func (m *mend) keep(x segment.Piece, to int64) {
-	p := m.p
-	k := segment.Kept{Piece: x, NewBase: to, NewEpoch: x.Epoch}
-	if epoch, known := epochAt(m.epochs, to); known && to < p.st.Durable {
-		k.NewEpoch = epoch
+// epoch is the leader epoch of a batch: what the checkpoint says, if the batch is
+// alone with what it says itself. Where batches agree it is the checkpoint that is
+// wrong.
+func (m *mend) epoch(run []segment.Piece, i int, offset int64) int32 {
+	x := &run[i]
+	epoch, known := epochAt(m.epochs, offset)
+	if !known || epoch == x.Epoch || offset >= m.p.st.Durable {
+		return x.Epoch
 	}
+	agrees := func(j int) bool { return j >= 0 && j < len(run) && run[j].Epoch == x.Epoch }
+	if agrees(i-1) || agrees(i+1) || len(run) == 1 && !oneBit(int64(epoch), int64(x.Epoch)) {
+		m.p.staleEpochs = true
+		return x.Epoch
+	}
+	return epoch
+}
+
+// keep lets a batch stay, at an offset and with a leader epoch.
+func (m *mend) keep(x segment.Piece, to int64, epoch int32) {
+	p := m.p
+	k := segment.Kept{Piece: x, NewBase: to, NewEpoch: epoch}
 	if to > m.at && p.l.dense(m.at) {
 		p.dense = max(p.dense, to)
 		if !m.lost {
@@ -458,6 +492,7 @@ func (m *mend) keep(x segment.Piece, to int64) {
 				What: fmt.Sprintf("offsets %d to %d are missing", m.at, to-1), Do: "go on behind the gap"})
 		}
 	}
+	p.noteEpoch(epoch, to)
 	m.at = to + x.Next - x.Base
 	if k.Changed() {
 		step := p.add(RepairStep{Path: m.seg.Path(), Position: x.Pos, End: x.End(), Offset: to, Next: m.at,
@@ -499,6 +534,8 @@ func (p *RepairPlan) Apply(ctx context.Context) error {
 		if !l.cfg().ExternalEpochs {
 			l.epochs.Assign(latest.Epoch+1, p.end)
 		}
+	}
+	if p.shortened || p.staleEpochs {
 		if err := l.writeEpochs(); err != nil {
 			return spaceError(err)
 		}

@@ -40,9 +40,11 @@ func (r *run) places() []int64 {
 		n += x.Next - x.Base
 	}
 	votes = append(votes, vote{r.back - n, r.back >= 0, r.back >= 0 && r.sure})
-	for i := range votes[1:] {
-		if a, b := &votes[i], &votes[i+1]; a.known && b.known && a.start == b.start {
-			a.sure, b.sure = true, true
+	for i := range votes {
+		for j := i + 1; j < min(i+3, len(votes)); j++ { // its neighbour, and that one's
+			if a, b := &votes[i], &votes[j]; a.known && b.known && a.start == b.start {
+				a.sure, b.sure = true, true
+			}
 		}
 	}
 	out := make([]int64, len(r.pieces))
