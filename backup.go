@@ -319,11 +319,11 @@ func (b *backup) copyTopic(ctx context.Context, t *Topic) error {
 				r.Copied += one.Copied
 			}
 		}
+		b.s.follow.look(true)
+		if t.deleted.Load() && !b.s.isClosed() && ctx.Err() == nil {
+			return nil // finish removes what there is of it, which may be another topic's
+		}
 		if err != nil {
-			b.s.follow.look(true)
-			if t.deleted.Load() && !b.s.isClosed() && ctx.Err() == nil {
-				return nil // finish removes what there is of it
-			}
 			return within(p.fail(err), "%s", p)
 		}
 		r.Partitions++

@@ -100,7 +100,7 @@ func harm(t testing.TB, r *rand.Rand, folder string) string {
 // TestRepair: whatever is damaged, afterwards every record that was whole can be
 // read where it was, nothing else can, and what was taken out is kept.
 func TestRepair(t *testing.T) {
-	rounds := 12
+	rounds := 6
 	if os.Getenv("LEAT_LONG") != "" {
 		rounds = 300
 	}
