@@ -142,10 +142,6 @@ func TestBackupShared(t *testing.T) {
 			for _, name := range []string{stateName, recoveryName, cleanName, "orders-0/segments.sum"} {
 				require.NoError(t, os.Remove(filepath.Join(dir, name)))
 			}
-			base := bases(t, filepath.Join(dir, "orders-0"))
-			at := fmt.Sprintf("orders-0/%020d.log", base[2])
-			unshare(t, filepath.Join(dir, at)) // the damage is this one's alone
-			tear(t, filepath.Join(dir, at))
 			edit(t, dir, w, func(p *Partition) { fill(t, p, 30) })
 		},
 		"recover, with nothing behind a segment": func(t testing.TB, dir string, w Writer) {
@@ -156,7 +152,12 @@ func TestBackupShared(t *testing.T) {
 			for _, b := range base[3:] {
 				require.NoError(t, os.Remove(filepath.Join(dir, fmt.Sprintf("orders-0/%020d.log", b))))
 			}
-			edit(t, dir, w, func(p *Partition) { fill(t, p, 30) })
+			edit(t, dir, w, func(p *Partition) {
+				c := p.Topic().Config()
+				c.SegmentBytes = 1 << 20 // so that it is appended to where it ends
+				require.NoError(t, p.Topic().SetConfig(ctx, c))
+				fill(t, p, 30)
+			})
 		},
 	}
 	for name, change := range changes {
@@ -179,6 +180,9 @@ func TestBackupShared(t *testing.T) {
 					one, other := dir, to
 					if copied {
 						one, other = to, dir
+					}
+					if strings.Contains(name, "torn") { // in both, since it is one file
+						tear(t, filepath.Join(one, fmt.Sprintf("orders-0/%020d.log", bases(t, filepath.Join(one, "orders-0"))[2])))
 					}
 					before := tree(t, other)
 					change(t, one, w)
@@ -214,15 +218,6 @@ func bases(t testing.TB, folder string) (list []int64) {
 		list = append(list, base)
 	}
 	return list
-}
-
-// unshare gives a name a file of its own.
-func unshare(t testing.TB, path string) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.NoError(t, os.Remove(path))
-	require.NoError(t, os.WriteFile(path, b, 0o600))
 }
 
 // tear puts something that is no batch into the middle of a file.
@@ -312,8 +307,9 @@ func TestBackupRefuses(t *testing.T) {
 // TestBackupOfDamage: a damaged store is not copied as if it were sound.
 func TestBackupOfDamage(t *testing.T) {
 	for name, harm := range map[string]func(t testing.TB, folder string, base []int64){
-		"batch":       func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 100) },
-		"base offset": func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 7) },
+		"batch":        func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 100) },
+		"leader epoch": func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 15) },
+		"base offset":  func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 7) },
 		"missing": func(t testing.TB, folder string, base []int64) {
 			require.NoError(t, os.Remove(filepath.Join(folder, fmt.Sprintf("%020d.log", base[2]))))
 		},

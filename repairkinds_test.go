@@ -61,10 +61,13 @@ func TestRepairKinds(t *testing.T) {
 		"leader epoch":     {harm: func(dir string) { flip(t, logOf(dir, 2), 15) }},
 		"magic":            {harm: func(dir string) { flip(t, logOf(dir, 1), 16) }},
 		"last base offset": {harm: func(dir string) { flip(t, logOf(dir, len(bases(t, filepath.Join(dir, "orders-0")))-1), 6) }},
-		"batch":            {harm: func(dir string) { flip(t, logOf(dir, 1), 100) }, lost: true},
-		"first segment":    {harm: func(dir string) { require.NoError(t, os.Remove(logOf(dir, 0))) }, lost: true},
-		"all segments":     {harm: func(dir string) { removeAll(t, filepath.Join(dir, "orders-0", "*.log")) }, lost: true, fresh: true},
-		"folder":           {harm: func(dir string) { require.NoError(t, os.RemoveAll(filepath.Join(dir, "orders-0"))) }, lost: true, fresh: true},
+		"last segment": {harm: func(dir string) {
+			require.NoError(t, os.Remove(logOf(dir, len(bases(t, filepath.Join(dir, "orders-0")))-1)))
+		}, lost: true},
+		"batch":         {harm: func(dir string) { flip(t, logOf(dir, 1), 100) }, lost: true},
+		"first segment": {harm: func(dir string) { require.NoError(t, os.Remove(logOf(dir, 0))) }, lost: true},
+		"all segments":  {harm: func(dir string) { removeAll(t, filepath.Join(dir, "orders-0", "*.log")) }, lost: true, fresh: true},
+		"folder":        {harm: func(dir string) { require.NoError(t, os.RemoveAll(filepath.Join(dir, "orders-0"))) }, lost: true, fresh: true},
 		"topic id": {harm: func(dir string) {
 			write(dir, "orders-0/"+partitionMetadata, "version: 0\ntopic_id: 2AAAAAAAAAAAAAAAAAAAAA\n")
 		}},
@@ -101,6 +104,9 @@ func TestRepairKinds(t *testing.T) {
 			}
 			for offset, v := range got {
 				require.Equal(t, want[offset], v)
+			}
+			if name == "last segment" {
+				require.Equal(t, int32(1), reopened(t, diskStore(t, dir, nil), "orders").LeaderEpoch(), "offsets are given again")
 			}
 			if test.fresh {
 				require.Empty(t, got)
