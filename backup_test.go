@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"strings"
@@ -245,7 +246,9 @@ func TestBackupOfFollower(t *testing.T) {
 	before := tree(t, dir)
 	r, err := f.Backup(ctx, to, BackupOptions{})
 	require.NoError(t, err)
-	require.Greater(t, r.Linked, r.Copied)
+	if bits.UintSize == 64 { // else nothing tells of a truncation at once, and all is copied
+		require.Greater(t, r.Linked, r.Copied)
+	}
 	same(t, before, tree(t, dir))
 	fill(t, p, 50)
 	c := diskStore(t, to, nil)
@@ -430,7 +433,11 @@ func TestBackupMeanwhile(t *testing.T) {
 				if want == nil {
 					want = was // as it was
 				}
-				require.Equal(t, want, values(q))
+				got := values(q)
+				if follow && bits.UintSize == 32 && len(got) == len(now) {
+					want = now // what is not known to be the same is copied again
+				}
+				require.Equal(t, want, got)
 			})
 		}
 	}
@@ -456,7 +463,7 @@ func TestBackupOfKafka(t *testing.T) {
 				r, err := f.Backup(ctx, to, BackupOptions{})
 				require.NoError(t, err)
 				require.NoError(t, f.Close())
-				if adopted && len(want.State.SegmentBaseOffsets) > 1 {
+				if adopted && len(want.State.SegmentBaseOffsets) > 1 && bits.UintSize == 64 {
 					require.Positive(t, r.Linked)
 				}
 				require.Empty(t, unsound(t, to))
