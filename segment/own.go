@@ -9,6 +9,9 @@ import "github.com/leatlog/leat/internal/vfs"
 
 // Shared reports whether the log file has other names, or may have.
 func (s *Segment) Shared() bool {
+	if !vfs.IsOS(s.fsys) {
+		return false // there are no links
+	}
 	f, err := s.maps.open(s.fsys, s.name(LogSuffix), vfs.ReadOnly)
 	if err != nil {
 		return true // making a copy meets the error again
