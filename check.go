@@ -129,6 +129,7 @@ type checker struct {
 	progress func(done, total int64)
 	yield    func(Finding, error) bool
 	opened   vfs.Info // the lock file as it was
+	locked   bool     // by who asks for the check
 
 	root   rootFiles
 	topics checkedTopics
@@ -176,6 +177,9 @@ func (c *checker) run() error {
 // lock is an error if somebody has the store open for writing, or has had since it
 // was asked first.
 func (c *checker) lock() error {
+	if c.locked {
+		return nil
+	}
 	held, err := vfs.Held(c.fsys, lockName)
 	if err != nil {
 		return err

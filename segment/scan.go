@@ -51,10 +51,12 @@ type Scan struct {
 	Holes []Hole
 
 	w *writer // the indexes, rebuilt
-	// id and size are the file's; filed says that its indexes are in their files.
-	id    vfs.FileID
-	size  int64
-	filed bool
+	// id and size are the file's, and linked says that it has other names; filed
+	// that its indexes are in their files.
+	id     vfs.FileID
+	size   int64
+	linked bool
+	filed  bool
 }
 
 // Hole is a damaged stretch of a segment: [Pos, End) holds no batch.
@@ -136,6 +138,7 @@ func (s *Segment) scanFile(f vfs.File, o ScanOptions) (r *Scan, err error) {
 	if r.id, err = f.ID(); err != nil {
 		return nil, err
 	}
+	r.linked = vfs.Links(f) > 1
 	defer vfs.Recover(f.Path(), in.data, &err, vfs.SetFault())
 	for {
 		if err := s.scan(r, in, o); err != nil {

@@ -89,6 +89,7 @@ is one, is made for programs: an object a line.`,
 		newStat(),
 		newCheck(),
 		newCompact(),
+		newRecover(), newRepair(), newBackup(),
 	)
 	group(root, "Topics and records:", "topics", "produce", "consume", "fetch", "stat")
 	group(root, "Looking after a store:", "dump", "check", "repair", "recover", "backup", "compact")
