@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
 
+	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -85,7 +87,10 @@ func (c *cleaned) replace(ctx context.Context, olds []*segment.Segment, dense in
 	if err := r.decide(); err != nil {
 		return errors.Join(err, r.takeBack())
 	}
-	if err := r.commit(); err != nil {
+	release := r.hold()
+	err := r.commit()
+	release()
+	if err != nil {
 		return errors.Join(err, r.takeBack())
 	}
 	_ = c.end() // what follows is the log's
@@ -246,6 +251,24 @@ func (r *replacement) has(f segment.FileSum) bool {
 func (r *replacement) rename(f segment.FileSum, from, to string) error {
 	name := segment.Join(r.l.dir, f.Name)
 	return r.l.env.fsys.Rename(name+from, name+to)
+}
+
+// hold keeps the files open that are renamed over, until release. Without it the
+// rename frees their blocks, which takes long, and appends wait for it.
+func (r *replacement) hold() (release func()) {
+	var held []vfs.File
+	if runtime.GOOS != "windows" { // where a file that is open cannot be replaced
+		for _, f := range r.c.sums {
+			if f, err := r.l.env.fsys.Open(segment.Join(r.l.dir, f.Name), vfs.ReadOnly); err == nil {
+				held = append(held, f)
+			}
+		}
+	}
+	return func() {
+		for _, f := range held {
+			_ = f.Close() // it was only to be there
+		}
+	}
 }
 
 // commit makes the log one with the new segment. The first rename decides: if that
