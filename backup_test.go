@@ -475,3 +475,26 @@ func TestBackupOfKafka(t *testing.T) {
 		})
 	}
 }
+
+// TestBackupOfUnused: a partition that was made and never opened has no segment.
+func TestBackupOfUnused(t *testing.T) {
+	dir, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	st := diskStore(t, dir, nil)
+	fill(t, part(t, st, "orders", TopicConfig{Partitions: 3}), 5) // of partition 0
+	f, err := OpenReadOnly(dir, nil)
+	require.NoError(t, err)
+	r, err := f.Backup(ctx, to, BackupOptions{})
+	require.NoError(t, err)
+	require.Equal(t, 3, r.Partitions)
+	require.NoError(t, f.Close())
+	for finding, err := range Check(ctx, to, nil) {
+		require.NoError(t, err)
+		t.Errorf("%+v", finding)
+	}
+	c := diskStore(t, to, nil)
+	tp, err := c.Topic("orders")
+	require.NoError(t, err)
+	for p := range tp.Partitions() {
+		fill(t, p, 1)
+	}
+}

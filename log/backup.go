@@ -180,6 +180,9 @@ func (b *backup) once(ctx context.Context) (Backup, error) {
 	if err != nil {
 		return Backup{}, err
 	}
+	if len(bases) == 0 {
+		return Backup{}, b.to.SyncDir(b.dir) // the partition was made, and never used
+	}
 	sealed, tail := bases[:len(bases)-1], bases[len(bases)-1]
 	if err := b.take(ctx, sealed); err != nil {
 		return Backup{}, err
@@ -249,7 +252,7 @@ func (b *backup) list() ([]int64, error) {
 	for len(bases) > 1 && bases[1] <= b.start {
 		bases = bases[1:]
 	}
-	if len(bases) == 0 {
+	if len(bases) == 0 && b.end > 0 {
 		return nil, &segment.CorruptError{Path: b.from.Path(b.l.dir), Offset: b.start,
 			Err: fmt.Errorf("no segment is there: %w", fs.ErrNotExist)}
 	}
@@ -266,7 +269,7 @@ func (b *backup) still(sealed []int64, tail int64) ([]int64, error) {
 	if err != nil {
 		return nil, err
 	}
-	if bases[0] > tail {
+	if len(bases) == 0 || bases[0] > tail {
 		return nil, errMeanwhile // retention has overtaken this
 	}
 	i := slices.Index(sealed, bases[0])
