@@ -1,18 +1,29 @@
 // The chosen topic: its partitions and configuration.
 
 import * as format from './format.js';
-import {Problem, get, topicPath, why} from './api.js';
-import {by, make, say, tell} from './dom.js';
+import {Problem, get, shared, topicPath, why} from './api.js';
+import {by, make, roving, say, tell} from './dom.js';
+import * as partition from './partition.js';
+import * as place from './place.js';
 import {perSecond} from './rates.js';
 import * as records from './records.js';
 
 const rowsAtMost = 256; // partitions in the table
 
+const settle = roving(by('partitions').tBodies[0]);
+
 let name = '';
+let chosen = 0; // partition
 let before; // the last description, and when it was
 
-// show turns to another topic.
-export function show(wanted) {
+// shown is the topic that is.
+export const shown = () => name;
+
+// show turns to another topic, and to one of its partitions.
+export function show(wanted, id) {
+  chosen = id;
+  mark();
+  partition.show(wanted, id);
   if (wanted === name) return;
   name = wanted;
   before = undefined;
@@ -28,7 +39,11 @@ export function show(wanted) {
 // refresh asks for the numbers again. It fails when the server does not answer.
 export async function refresh() {
   if (name === '') return;
-  const asked = name;
+  await ask(name);
+  await partition.refresh();
+}
+
+const ask = shared(async (asked) => {
   try {
     const info = await get(topicPath(asked), {open: 'true'});
     if (asked !== name) return;
@@ -41,6 +56,13 @@ export async function refresh() {
   } catch (err) {
     if (!(err instanceof Problem)) throw err;
     if (asked === name) tell(by('topic-error'), why(err));
+  }
+});
+
+// mark shows which partition is chosen.
+function mark() {
+  for (const row of by('partitions').tBodies[0].rows) {
+    row.cells[0].firstChild.setAttribute('aria-pressed', String(Number(row.dataset.partition) === chosen));
   }
 }
 
@@ -63,15 +85,27 @@ function table(info, seconds) {
       let cell = row.cells[c];
       if (!cell) {
         cell = make(c === 0 ? 'th' : 'td', {'data-label': labels[c]});
-        if (c === 0) cell.scope = 'row';
+        if (c === 0) {
+          cell.scope = 'row';
+          cell.append(make('button', {type: 'button', tabIndex: -1, 'aria-label': `Partition ${p.partition}`}));
+        }
         row.append(cell);
       }
-      say(cell, text);
+      say(c === 0 ? cell.firstChild : cell, text);
     });
+    row.dataset.partition = p.partition;
     row.dataset.kind = p.error ? 'bad' : '';
     row.cells[1].title = p.error ?? '';
   });
+  mark();
+  settle();
 }
+
+// A row can be pressed anywhere; its button is there for the keyboard.
+by('partitions').tBodies[0].addEventListener('click', (event) => {
+  const row = event.target.closest('tr');
+  if (row && getSelection().isCollapsed) place.go(name, Number(row.dataset.partition));
+});
 
 function config(info) {
   const list = Object.entries(info.config).sort(([a], [b]) => a < b ? -1 : 1);
