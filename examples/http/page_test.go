@@ -28,6 +28,11 @@ func newSite(t *testing.T) *site {
 	store, err := leat.OpenMem(nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return newSiteOver(t, store)
+}
+
+func newSiteOver(t *testing.T, store *leat.Store) *site {
+	t.Helper()
 	s := &site{fixture: &fixture{t: t, store: store, http: &http.Client{}}, addr: "127.0.0.1:0"}
 	s.s = newTestServer(store)
 	s.start()
