@@ -35,9 +35,10 @@ func TestPageHostile(t *testing.T) {
 		b.until(`!document.querySelector("#topic-error").hidden && document.querySelector("#topic-title").textContent !== "orders"`)
 		b.until(`document.querySelector("#topic-error").textContent.includes("topic")`)
 		require.Zero(t, eval[int](b, elements))
+		require.True(t, eval[bool](b, `document.querySelector("#partition-view").hidden && document.querySelector("#partition-error").hidden`), "told once")
 	}
 	b.do(chromedp.Evaluate[chromedp.Void](`location.hash = "#topic=orders"`))
-	b.until(rowCount + ` === 1 && document.querySelector("#topic-error").hidden && !document.querySelector("#partition-view").hidden`)
+	b.until(rowCount + ` === 1 && document.querySelector("#topic-error").hidden && !document.querySelector("#partition-view").hidden && document.querySelectorAll("#config div").length > 5`)
 	require.Equal(t, "leat", eval[string](b, `document.title`))
 
 	// Even if the page made HTML of text, nothing of it would run.

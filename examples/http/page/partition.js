@@ -11,9 +11,8 @@ let topic = '';
 let id = 0;
 let last; // the last answer
 
-// show turns to another partition.
+// show turns to another partition, of which refresh asks.
 export function show(name, partition) {
-  if (name === topic && partition === id) return;
   topic = name;
   id = partition;
   last = undefined;
@@ -21,7 +20,6 @@ export function show(name, partition) {
   tell(by('partition-error'), '');
   by('partition-view').hidden = true;
   segments.clear();
-  if (topic !== '') refresh().catch(why); // a server that is not there is told of every second
 }
 
 // refresh asks again. It fails when the server does not answer.

@@ -21,10 +21,15 @@ export const shown = () => name;
 
 // show turns to another topic, and to one of its partitions.
 export function show(wanted, id) {
+  if (wanted === name && id === chosen) return;
   chosen = id;
   mark();
   partition.show(wanted, id);
-  if (wanted === name) return;
+  if (wanted !== name) begin(wanted);
+  if (name !== '') refresh().catch(why); // a server that is not there is told of every second
+}
+
+function begin(wanted) {
   name = wanted;
   before = undefined;
   by('topic').hidden = name === '';
@@ -32,30 +37,32 @@ export function show(wanted, id) {
   tell(by('topic-error'), '');
   by('partitions').tBodies[0].replaceChildren();
   by('config').replaceChildren();
+  by('config').dataset.shown = '';
   records.show(name);
-  if (name !== '') refresh().catch(why); // a server that is not there is told of every second
 }
 
 // refresh asks for the numbers again. It fails when the server does not answer.
 export async function refresh() {
   if (name === '') return;
-  await ask(name);
-  await partition.refresh();
+  if (await ask(name)) await partition.refresh();
 }
 
+// ask is true if there is such a topic.
 const ask = shared(async (asked) => {
   try {
     const info = await get(topicPath(asked), {open: 'true'});
-    if (asked !== name) return;
+    if (asked !== name) return false;
     tell(by('topic-error'), '');
     const now = performance.now();
     table(info, before ? (now - before.at) / 1000 : 0);
     config(info);
     records.partitions(info.partitions.length);
     before = {at: now, appended: new Map(info.partitions.map((p) => [p.partition, p.appended])), read: new Map(info.partitions.map((p) => [p.partition, p.read]))};
+    return true;
   } catch (err) {
     if (!(err instanceof Problem)) throw err;
     if (asked === name) tell(by('topic-error'), why(err));
+    return false;
   }
 });
 
