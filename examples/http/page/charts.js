@@ -48,11 +48,9 @@ export function axis() {
 }
 
 // fit keeps a plot as wide as its box, and returns what does so.
-export function fit(box, plot, height, then = () => {}) {
+export function fit(box, plot, height) {
   const resized = new ResizeObserver(() => {
-    if (box.clientWidth === 0 || box.clientWidth === plot.width) return;
-    plot.setSize({width: box.clientWidth, height});
-    then();
+    if (box.clientWidth > 0 && box.clientWidth !== plot.width) plot.setSize({width: box.clientWidth, height});
   });
   resized.observe(box);
   return resized;

@@ -20,8 +20,9 @@ let bars = []; // those that there is room for
 export function show(answer) {
   ({list: segments, count} = answer.state.segments);
   bytes = answer.bytes;
-  if (plot) update();
-  else draw();
+  if (!plot) return draw();
+  plot.setData(data());
+  told();
 }
 
 // clear takes away those of a partition that is no longer shown.
@@ -44,11 +45,6 @@ function data() {
     bars.map((s, i) => i < last ? s.bytes : null),
     bars.map((s, i) => i === last ? s.bytes : null),
   ];
-}
-
-function update() {
-  plot.setData(data());
-  told();
 }
 
 function told() {
@@ -94,7 +90,7 @@ function draw() {
   clear();
   const box = by('segments');
   plot = new uPlot(options(box.clientWidth), data(), box);
-  resized = fit(box, plot, height, update);
+  resized = fit(box, plot, height);
   told();
 }
 
