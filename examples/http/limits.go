@@ -16,6 +16,7 @@ type limits struct {
 
 	batchRecords int // in a batch
 	partitions   int // that one stream or search looks at
+	created      int // partitions of a topic that is created: each is a folder
 
 	records  int   // in an answer
 	response int   // bytes of records in an answer; the first comes whole if it is not larger
@@ -44,6 +45,7 @@ var defaultLimits = limits{
 
 	batchRecords: 10_000,
 	partitions:   256,
+	created:      1000,
 
 	records:  1000,
 	response: 4 << 20,

@@ -206,6 +206,11 @@ func TestPageOffline(t *testing.T) {
 	for _, id := range rows[3:] {
 		require.NotContains(t, rows[:3], id, "nothing comes twice")
 	}
+
+	// What was shown is taken back, as a follower does when its leader changes.
+	require.NoError(t, partitionOf(t, topic, 0).TruncateTo(20))
+	appendTo(t, topic, 0, leat.Record{Value: []byte("instead")})
+	b.until(`/^Partition 0 was cut back to offset 2[01], and is followed/.test(document.querySelector("#records-error").textContent)`)
 }
 
 // TestPageKeyboard uses the page without a mouse, and can see where it is.

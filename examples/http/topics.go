@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/leatlog/leat"
@@ -25,6 +26,9 @@ func (s *server) createTopic(w http.ResponseWriter, r *http.Request) error {
 	var n newTopic
 	if err := strictly(body, &n); err != nil {
 		return badRequest(`a topic is like {"name": "orders", "partitions": 3, "config": {"retention.ms": "60000"}}: %v`, err)
+	}
+	if int(n.Partitions) > s.limits.created {
+		return refuse(http.StatusBadRequest, "INVALID_PARTITIONS", fmt.Sprintf("a topic that is created here may have %d partitions", s.limits.created))
 	}
 	c, err := leat.ParseTopicConfig(n.Config)
 	if err != nil {
