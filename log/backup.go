@@ -22,7 +22,10 @@ import (
 //
 //  1. the end and the generation are fixed. Up to a durable end nothing changes
 //     any more, as long as the generation does not
-//  2. all files are linked, or copied, the newest first
+//  2. all files are linked, or copied, the newest first. A cleaning takes records
+//     out because of others behind them, which are durable by then: so of a log
+//     that is cleaned the end is fixed again behind that, until no further segment
+//     comes before it
 //  3. the folder is listed again. A file that was taken and is still the one of
 //     that name has been there all the time in between: so all of those together
 //     have been the log at one moment. What retention removed meanwhile was the
@@ -103,6 +106,9 @@ type backup struct {
 	start, end int64
 	sums       Sums
 	have       map[int64]taken // by base offset; never the last segment
+	tail       vfs.FileID      // of the last segment's log file
+	// behind: the end was fixed when all segments had been taken.
+	behind bool
 }
 
 // taken is a log file that is in the copy.
@@ -176,12 +182,8 @@ func (b *backup) once(ctx context.Context) (Backup, error) {
 		return Backup{}, err
 	}
 	b.o.Links = b.o.Links && known
-	bases, err := b.list()
+	sealed, tail, err := b.gather(ctx)
 	if err != nil {
-		return Backup{}, err
-	}
-	sealed, tail := bases[:len(bases)-1], bases[len(bases)-1]
-	if err := b.take(ctx, sealed); err != nil {
 		return Backup{}, err
 	}
 	size, err := b.copyTail(ctx, tail)
@@ -193,6 +195,9 @@ func (b *backup) once(ctx context.Context) (Backup, error) {
 	}
 	if b.sums, err = b.readSums(); err != nil { // after the files: gaps are noted before they are there
 		return Backup{}, err
+	}
+	if !b.behind && b.cleaned(append(slices.Clip(sealed), tail)) {
+		return Backup{}, errMeanwhile // for the first time
 	}
 	r, err := b.check(ctx, sealed, tail)
 	if err != nil {
@@ -208,6 +213,47 @@ func (b *backup) once(ctx context.Context) (Backup, error) {
 	}
 	return r, b.to.SyncDir(b.dir)
 }
+
+// gather takes the sealed segments, and fixes the end behind them if need be.
+func (b *backup) gather(ctx context.Context) (sealed []int64, tail int64, err error) {
+	b.behind = false
+	for range backupTries {
+		bases, err := b.list()
+		if err != nil {
+			return nil, 0, err
+		}
+		last := bases[len(bases)-1]
+		sealed = bases[:len(bases)-1]
+		if b.behind && last == tail {
+			return sealed, tail, nil
+		}
+		tail = last
+		if b.tail, _, err = b.identity(tail); err != nil {
+			return nil, 0, err
+		}
+		if err := b.take(ctx, sealed); err != nil {
+			return nil, 0, err
+		}
+		if b.sums, err = b.readSums(); err != nil {
+			return nil, 0, err
+		}
+		if !b.cleaned(bases) {
+			return sealed, tail, nil
+		}
+		generation := b.generation
+		if _, err := b.stand(); err != nil {
+			return nil, 0, err
+		}
+		if b.generation != generation {
+			return nil, 0, errMeanwhile
+		}
+		b.behind = true
+	}
+	return nil, 0, errMeanwhile // it grows faster than it can be copied
+}
+
+// cleaned tells whether one of the segments may be what a cleaning has left.
+func (b *backup) cleaned(bases []int64) bool { return b.sums.Dense > bases[0] }
 
 func (b *backup) readSums() (Sums, error) {
 	text, err := readAll(b.from, segment.Join(b.l.dir, sumsName), maxSumsFile)
@@ -284,6 +330,11 @@ func (b *backup) still(sealed []int64, tail int64) ([]int64, error) {
 		if t := b.have[base]; t.id != id || t.size != size {
 			return nil, errMeanwhile
 		}
+	}
+	if id, _, err := b.identity(tail); err != nil {
+		return nil, err
+	} else if id != b.tail {
+		return nil, errMeanwhile
 	}
 	for base := range b.have {
 		if !slices.Contains(sealed[i:], base) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 
@@ -68,6 +69,9 @@ func (b *backup) takeFile(ctx context.Context, base int64, suffix string, size i
 		}
 	}
 	f, err := CopyFile(ctx, b.from, from, b.to, as, size)
+	if errors.Is(err, io.ErrUnexpectedEOF) { // cut to its size, or another file by now
+		err = fmt.Errorf("%w: %w", errMeanwhile, err)
+	}
 	if err != nil {
 		return false, err
 	}
