@@ -61,6 +61,9 @@ type Backup struct {
 // errMeanwhile says that the folder changed while it was copied.
 var errMeanwhile = errors.New("the folder was changed while it was copied")
 
+// errHalfway says that a cleaning is about to put a segment in place, or died then.
+var errHalfway = errors.New("a cleaning is about to replace segments; if no process has the store open, leat recover finishes that")
+
 // backupTries bounds the attempts at one log, with pauses that grow between them.
 const backupTries = 20
 
@@ -80,7 +83,8 @@ func (l *Log) Backup(ctx context.Context, to vfs.FS, dir string, o BackupOptions
 		if err != nil && l.closed.Load() {
 			return r, errors.Join(ErrClosed, err)
 		}
-		if !errors.Is(err, errMeanwhile) && !isMissing(err) || try == backupTries {
+		again := errors.Is(err, errMeanwhile) || errors.Is(err, errHalfway) || isMissing(err)
+		if !again || try == backupTries {
 			return r, err
 		}
 		if _, err := b.from.Stat(l.dir); err != nil {
@@ -287,7 +291,7 @@ func (b *backup) list() ([]int64, error) {
 		switch {
 		case !ok:
 		case strings.HasPrefix(suffix, segment.LogSuffix+swapSuffix):
-			return nil, fmt.Errorf("%w: %s is about to be put in place", errMeanwhile, info.Name)
+			return nil, fmt.Errorf("%s: %w", info.Name, errHalfway)
 		case suffix == segment.LogSuffix && base <= b.end:
 			bases = append(bases, base)
 		}

@@ -101,8 +101,9 @@ type cutOut struct {
 	step     int // in Steps
 }
 
-// PlanRepair finds out what has to be done about a partition's folder. Work that a
-// crash has left half done is to be settled before, as an open does.
+// PlanRepair finds out what has to be done about a partition's folder. Before, it
+// finishes what a cleaning or a removal has left half done, as an open does: for a
+// plan that is not to be applied env is one over vfs.NewDraft.
 func PlanRepair(ctx context.Context, env *Env, dir string, c Config, st RepairState) (*RepairPlan, error) {
 	c.setDefaults()
 	l := &Log{env: env, dir: dir, scfg: segment.Config{Bytes: c.SegmentBytes, IndexBytes: c.IndexBytes, IndexInterval: c.IndexInterval}}
@@ -124,11 +125,14 @@ func (p *RepairPlan) add(s RepairStep) int {
 
 func (p *RepairPlan) plan(ctx context.Context) error {
 	l := p.l
-	list, err := l.listSegments()
-	if err != nil {
+	if err := l.sums.load(l); err != nil {
 		return err
 	}
-	if err := l.sums.load(l); err != nil {
+	if err := finishSwaps(l); err != nil {
+		return err
+	}
+	list, err := l.listSegments()
+	if err != nil {
 		return err
 	}
 	l.denseFrom.Store(l.sums.Dense)
@@ -602,14 +606,6 @@ func (p *RepairPlan) applyMend(m *mend) error {
 		return err
 	}
 	return l.env.fsys.SyncDir(l.dir)
-}
-
-// SettleFolder finishes what a cleaning or a removal has left half done in a
-// partition's folder, as an open does.
-func SettleFolder(env *Env, dir string) error {
-	l := &Log{env: env, dir: dir}
-	l.config.Store(&Config{})
-	return finishSwaps(l)
 }
 
 // SetAside makes quarantine files of all segments in a folder, and removes what
