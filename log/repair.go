@@ -185,6 +185,9 @@ func (p *RepairPlan) plan(ctx context.Context) error {
 		}
 	}
 	p.planMissing(list)
+	if err := p.planState(); err != nil {
+		return err
+	}
 	if p.staleEpochs {
 		p.From = -1
 		p.add(RepairStep{Path: l.env.fsys.Path(segment.Join(l.dir, epochsName)), Position: -1, End: -1, Offset: -1, Next: -1,
@@ -235,6 +238,26 @@ func (p *RepairPlan) planSnapshots() {
 				What: p.st.Wrong[name], Do: "make the producer state anew from the batches"})
 		}
 	}
+}
+
+// planState is for the producer states behind batches that are taken out: they tell
+// of transactions and sequences that the log has not.
+func (p *RepairPlan) planState() error {
+	from := int64(math.MaxInt64)
+	for _, m := range p.mends {
+		from = min(from, m.seg.Base())
+	}
+	infos, err := p.l.env.fsys.ReadDir(p.l.dir)
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		offset, suffix, ok := segment.ParseName(info.Name)
+		if ok && suffix == segment.SnapshotSuffix && offset > from && !slices.Contains(p.remove, info.Name) {
+			p.remove = append(p.remove, info.Name)
+		}
+	}
+	return nil
 }
 
 // planEmpty is for a folder without any segment.
