@@ -310,9 +310,13 @@ func TestBackupRefuses(t *testing.T) {
 // TestBackupOfDamage: a damaged store is not copied as if it were sound.
 func TestBackupOfDamage(t *testing.T) {
 	for name, harm := range map[string]func(t testing.TB, folder string, base []int64){
-		"batch":        func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 100) },
-		"leader epoch": func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 15) },
-		"base offset":  func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 7) },
+		"batch":             func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 100) },
+		"leader epoch":      func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 15) },
+		"base offset":       func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 7) },
+		"last leader epoch": func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[len(base)-1], 15) },
+		"leader epochs": func(t testing.TB, folder string, base []int64) {
+			require.NoError(t, os.WriteFile(filepath.Join(folder, "leader-epoch-checkpoint"), []byte("0\n2\n3 0\n4 50\n"), 0o600))
+		},
 		"missing": func(t testing.TB, folder string, base []int64) {
 			require.NoError(t, os.Remove(filepath.Join(folder, fmt.Sprintf("%020d.log", base[2]))))
 		},

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
@@ -108,7 +109,9 @@ type backup struct {
 
 	generation int64
 	start, end int64
+	known      bool // words tell of it at each moment
 	sums       Sums
+	epochs     *Epochs         // nil: not known
 	have       map[int64]taken // by base offset; never the last segment
 	tail       vfs.FileID      // of the last segment's log file
 	// behind: the end was fixed when all segments had been taken.
@@ -181,13 +184,16 @@ func (b *backup) clear() error {
 }
 
 func (b *backup) once(ctx context.Context) (Backup, error) {
-	known, err := b.stand()
+	var err error
+	if b.known, err = b.stand(); err != nil {
+		return Backup{}, err
+	}
+	b.o.Links = b.o.Links && b.known
+	sealed, tail, err := b.gather(ctx)
 	if err != nil {
 		return Backup{}, err
 	}
-	b.o.Links = b.o.Links && known
-	sealed, tail, err := b.gather(ctx)
-	if err != nil {
+	if b.epochs, err = b.readEpochs(); err != nil { // an epoch is there before its batches
 		return Backup{}, err
 	}
 	size, err := b.copyTail(ctx, tail)
@@ -255,6 +261,38 @@ func (b *backup) gather(ctx context.Context) (sealed []int64, tail int64, err er
 	}
 	return nil, 0, errMeanwhile // it grows faster than it can be copied
 }
+
+// readEpochs gives the leader epochs; nil if nothing is known of them.
+func (b *backup) readEpochs() (*Epochs, error) {
+	text, err := readAll(b.from, segment.Join(b.l.dir, epochsName), maxSidecar)
+	if err != nil && !isMissing(err) && !errors.Is(err, errTooLarge) {
+		return nil, err
+	}
+	if err != nil || len(text) == 0 {
+		return nil, nil
+	}
+	e, err := ParseEpochs(text)
+	if err != nil {
+		return nil, nil // the copy makes it anew from the batches
+	}
+	return e, nil
+}
+
+// fits tells whether a batch has the leader epoch that held at its offset, which
+// its CRC leaves out. Of a log that crashed the checkpoint may lack the latest.
+func (b *backup) fits(x codec.Batch) error {
+	held, ok := epochAt(b.epochs, x.BaseOffset())
+	epoch := x.LeaderEpoch()
+	if !ok || epoch == held || epoch == -1 {
+		return nil
+	}
+	if latest, _ := b.epochs.Latest(); !b.known && epoch > latest.Epoch {
+		return nil
+	}
+	return &segment.Reject{Err: fmt.Errorf("batch of leader epoch %d at offset %d, where %d held (%s): %w", epoch, x.BaseOffset(), held, epochsName, errEpoch)}
+}
+
+var errEpoch = errors.New("the leader epochs do not agree")
 
 // cleaned tells whether one of the segments may be what a cleaning has left.
 func (b *backup) cleaned(bases []int64) bool { return b.sums.Dense > bases[0] }
