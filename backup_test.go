@@ -138,6 +138,22 @@ func TestBackupShared(t *testing.T) {
 		"delete the topic": func(t testing.TB, dir string, w Writer) {
 			edit(t, dir, w, func(p *Partition) { require.NoError(t, p.Topic().store.DeleteTopic(ctx, "orders")) })
 		},
+		"compact": func(t testing.TB, dir string, w Writer) {
+			edit(t, dir, w, func(p *Partition) {
+				c := p.Topic().Config()
+				c.Cleanup = CleanupCompact
+				require.NoError(t, p.Topic().SetConfig(ctx, c))
+				first := fmt.Sprintf("%020d.log", bases(t, filepath.Join(dir, "orders-0"))[0])
+				was := tree(t, filepath.Join(dir, "orders-0"))[first]
+				require.NoError(t, p.Topic().Compact(ctx, nil))
+				require.NotEqual(t, was, tree(t, filepath.Join(dir, "orders-0"))[first])
+				fill(t, p, 30)
+			})
+		},
+		"repair what is torn": func(t testing.TB, dir string, w Writer) {
+			require.NotEmpty(t, repaired(t, dir, true))
+			edit(t, dir, w, func(p *Partition) { fill(t, p, 30) })
+		},
 		"recover a torn tail in what was sealed": func(t testing.TB, dir string, w Writer) {
 			// Without anything that says how far it was durable.
 			for _, name := range []string{stateName, recoveryName, cleanName, "orders-0/segments.sum"} {
