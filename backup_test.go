@@ -143,6 +143,8 @@ func TestBackupShared(t *testing.T) {
 				c := p.Topic().Config()
 				c.Cleanup = CleanupCompact
 				require.NoError(t, p.Topic().SetConfig(ctx, c))
+				_, err := p.Append(ctx, Record{Key: []byte("k3"), Value: []byte("another")})
+				require.NoError(t, err)
 				first := fmt.Sprintf("%020d.log", bases(t, filepath.Join(dir, "orders-0"))[0])
 				was := tree(t, filepath.Join(dir, "orders-0"))[first]
 				require.NoError(t, p.Topic().Compact(ctx, nil))
