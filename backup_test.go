@@ -340,6 +340,9 @@ func TestBackupOfDamage(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "last leader epoch" && bits.UintSize == 32 {
+				t.Skip("nothing tells that the checkpoint has the latest epoch")
+			}
 			dir := t.TempDir()
 			edit(t, dir, WriterAuto, nil)
 			folder := filepath.Join(dir, "orders-0")

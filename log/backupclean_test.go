@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -42,6 +43,9 @@ func TestBackupWhileCleaned(t *testing.T) {
 		for _, more := range []int{59, 150} {
 			reached := true
 			for at := 1; reached; at++ {
+				if at > 12 && os.Getenv("LEAT_LONG") == "" {
+					at += 5 // what lies behind is alike
+				}
 				reached = false
 				t.Run(fmt.Sprint(sealed, "+", more, "/", at), func(t *testing.T) {
 					c := Config{Topic: "t", SegmentBytes: 1500, IndexInterval: 100}
