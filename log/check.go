@@ -455,6 +455,9 @@ func (j *judge) orphan(from, to int64) string {
 		if !ok || base < from || base >= to || newList(j.segs).has(base) {
 			continue
 		}
+		if w := j.l.sums.Swap; w != nil && w.replaces(base) {
+			continue // the open that finishes the replacement removes it
+		}
 		switch suffix {
 		case segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix:
 			return info.Name
