@@ -31,7 +31,7 @@ type epochJudge struct {
 // readEpochs judges the file by itself.
 func (j *judge) readEpochs() {
 	e := &j.epochs
-	e.start = max(j.out.Base, j.st.StartOffset)
+	e.start = max(j.out.Base, j.opening.st.StartOffset) // which dropDeleted takes from the marks, too
 	b, err := readAll(j.l.env.fsys, segment.Join(j.l.dir, epochsName), maxSidecar)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
