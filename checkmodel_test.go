@@ -137,6 +137,9 @@ func (g *checkModel) close() {
 
 // crash goes on with what is left.
 func (g *checkModel) crash(left *vfs.Mem, when string) {
+	if os.Getenv("TRACE") != "" {
+		fmt.Println("TRACE crash", when)
+	}
 	g.m.SetHook(nil)
 	left.SetMapped(g.m.Mapped())
 	g.sound(left, when)
@@ -232,7 +235,25 @@ func (g *checkModel) step() {
 	p := g.partition()
 	l, err := p.use()
 	require.NoError(g.t, err)
-	switch n := g.rng.IntN(100); {
+	n := g.rng.IntN(100)
+	if os.Getenv("TRACE") != "" {
+		fmt.Println("TRACE", n, p, l.LogStartOffset(), l.LogEndOffset(), l.HighWatermark(), p.topic.cfg())
+		defer func() { 
+			fmt.Println("TRACE ->", p, l.LogStartOffset(), l.LogEndOffset())
+			for topic := range g.st.Topics() {
+				for p := range topic.Partitions() {
+					ps, err := p.State(ctx)
+					if err != nil {
+						continue
+					}
+					for _, pr := range ps.Producers {
+						fmt.Printf("TRACE    %v %+v\n", p, pr)
+					}
+				}
+			}
+		}()
+	}
+	switch {
 	case n < 30:
 		for range 1 + g.rng.IntN(8) {
 			g.append(p)

@@ -304,6 +304,7 @@ func (j *judge) batch(r *segment.Scan, pos int64, b codec.Batch) error {
 		j.states.thin = true
 		j.states.before(j, base)
 	}
+	j.states.batch(j, b)
 	j.epochs.batch(j, pos, b)
 	j.indexes.batch(pos, b, hole)
 	if b.IsControl() && b.ProducerID() >= 0 {

@@ -251,7 +251,7 @@ func (j *judge) besideTxns(i int, r *segment.Scan) {
 	}
 	_, _, want := r.Indexes()
 	j.txns.x = want
-	strict := j.strict && j.states.exact && !j.states.thin && !j.states.sparse
+	strict := j.strict && j.states.exact && !j.states.thin && !j.states.sparse && j.states.fresh == nil
 	switch {
 	case string(want.Bytes()) == string(x.Bytes()):
 	case !strict && j.txns.leaves(x):

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -16,12 +17,19 @@ type stateJudge struct {
 	// were missing, so that batches may be gone that a snapshot knew. sparse: they
 	// were somewhere in the log.
 	exact, thin, sparse bool
+	// fresh is the state without what was before the first segment, where no
+	// snapshot says that at its base: a recovery or an import of the whole log goes
+	// on with this one, and the snapshots that it finds know more. nil: they are the
+	// same, or batches are gone.
+	fresh *Producers
 }
 
 func (s *stateJudge) begin(j *judge) {
 	s.list = j.snapshots
 	base := j.segs[0].Base()
-	s.exact = base == 0 // nothing was before
+	if s.exact = base == 0; !s.exact { // else nothing was before
+		s.fresh = NewProducers()
+	}
 	for len(s.list) > 0 && s.list[0] < base {
 		if !j.crashed {
 			j.found(j.inFile(Notice, FindingLeftover, segment.FileName(s.list[0], segment.SnapshotSuffix), "a snapshot of before the log's beginning"))
@@ -31,7 +39,17 @@ func (s *stateJudge) begin(j *judge) {
 }
 
 // lose is called when batches are gone.
-func (s *stateJudge) lose() { s.exact, s.thin = false, false }
+func (s *stateJudge) lose() { s.exact, s.thin, s.fresh = false, false, nil }
+
+// batch is called with every sound batch, once before has been.
+func (s *stateJudge) batch(j *judge, b codec.Batch) {
+	if s.fresh == nil || b.ProducerID() < 0 {
+		return
+	}
+	if err := j.l.noteProducer(s.fresh, b, nil); err != nil {
+		s.fresh = nil
+	}
+}
 
 // before is called when the state of all batches below an offset is known, and the
 // next batch has that offset or a higher one.
@@ -81,13 +99,16 @@ func (s *stateJudge) compare(j *judge, at, next int64) {
 		return // inside of a batch: nobody takes one there, and nothing can be compared
 	}
 	if s.exact && !s.thin {
-		if what := s.differs(j.l.producers, list); what != "" {
+		if what := s.differs(j.l.producers, list); what != "" && (s.fresh == nil || s.differs(s.fresh, list) != "") {
 			j.found(j.inFile(severity, FindingSnapshot, name, "%s", what))
 		}
 		return
 	}
 	j.l.producers.Load(list, 0, noOffset)
 	s.exact, s.thin = true, false
+	if at == j.segs[0].Base() {
+		s.fresh = nil
+	}
 }
 
 // between tells whether the offset lies in the gap before the next batch.
@@ -108,6 +129,9 @@ func (s *stateJudge) differs(p *Producers, list []ProducerSnapshot) string {
 		delete(known, got.ProducerID)
 		if got.CoordinatorEpoch == -1 {
 			want.CoordinatorEpoch = -1 // it was forgotten, and has come back
+		}
+		if got.LastOffset == -1 { // with a marker only
+			want.LastSequence, want.LastOffset, want.OffsetDelta = -1, -1, 0
 		}
 		if got != want {
 			return fmt.Sprintf("it says of a producer %+v, and the log %+v", got, want)
