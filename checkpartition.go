@@ -202,8 +202,9 @@ func (c *checker) partition(folder string, st log.CheckState) (*checkedFolder, e
 				words[i] = littleEndian(l[i])
 			}
 			p.state.Marks, p.state.MarksValid = log.NewMarks(&words, nil), true
-		} else if !r.clean && r.lines != nil && !t.adopted && p.state.RecoveryPoint < 0 {
+		} else if !r.clean && r.lines != nil && p.state.RecoveryPoint < 0 && (!t.adopted || c.isOurs(folder)) {
 			// The power went before anything was said of it: nothing is beyond suspicion.
+			// Of what Kafka left, Leat has written to what has sums.
 			p.state.RecoveryPoint = 0
 		}
 	}
