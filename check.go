@@ -163,7 +163,7 @@ func (c *checker) run() error {
 	if err := c.metadata(folders); err != nil {
 		return err
 	}
-	folders = slices.DeleteFunc(folders, func(f string) bool { return f == c.topics.checked })
+	folders = slices.DeleteFunc(folders, func(f string) bool { return f == c.topics.checked || c.topics.left[f] })
 	if err := c.partitions(folders); err != nil {
 		return err
 	}
