@@ -63,6 +63,8 @@ type judge struct {
 	seg     *segment.Segment
 	bound   int64 // no offset may reach it
 	indexes indexJudge
+	unlike  map[string]Finding // by suffix: index files that are not as segments.sum has them
+	untrue  map[string]bool    // and those that cannot be right
 	txns    *txnReplay
 	strict  bool // the producer state at its base is known
 	file    vfs.File
@@ -84,7 +86,7 @@ func Check(env *Env, dir string, c Config, st CheckState) (Checked, error) {
 	}
 	l.config.Store(&c)
 	l.unstable.Store(noOffset)
-	j := &judge{opening: &opening{l: l, st: st.OpenState, r: new(Report)}, env: env, st: st}
+	j := &judge{opening: &opening{l: l, st: st.OpenState, r: new(Report)}, env: env, st: st, unlike: map[string]Finding{}, untrue: map[string]bool{}}
 	j.out.Whole = true
 	j.around, j.torn = true, noOffset
 	j.each, j.inspect = j.batch, j.unread.inspect(env)
