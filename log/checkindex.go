@@ -218,14 +218,15 @@ func (j *judge) sidecar(name string, anew bool) (b []byte, ok bool) {
 	return b, true
 }
 
-// tellUnlike tells of an index file that is not the one that was sealed. One that
-// is true was made anew just before a crash, and its line was to come.
+// tellUnlike tells of an index file that is not the one that was sealed. One whose
+// entries hold was made anew just before a crash, and its line was to come: the
+// next open goes on with both.
 func (j *judge) tellUnlike(suffix string, holds bool) {
 	f, ok := j.unlike[suffix]
 	if !ok {
 		return
 	}
-	if holds && !j.st.Clean {
+	if holds {
 		f.Severity = Notice
 		f.What += "; what it says is true"
 	}

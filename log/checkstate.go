@@ -17,10 +17,10 @@ type stateJudge struct {
 	// were missing, so that batches may be gone that a snapshot knew. sparse: they
 	// were somewhere in the log.
 	exact, thin, sparse bool
-	// fresh is the state without what was before the first segment, where no
-	// snapshot says that at its base: a recovery or an import of the whole log goes
-	// on with this one, and the snapshots that it finds know more. nil: they are the
-	// same, or batches are gone.
+	// fresh is the state that the batches alone give, where snapshots know more: what
+	// was before the first segment, or in batches that compaction took. A recovery or
+	// an import of the whole log goes on with this one. nil: they are the same, or
+	// there was damage.
 	fresh *Producers
 }
 
@@ -103,6 +103,9 @@ func (s *stateJudge) compare(j *judge, at, next int64) {
 			j.found(j.inFile(severity, FindingSnapshot, name, "%s", what))
 		}
 		return
+	}
+	if s.exact && s.fresh == nil {
+		s.fresh, j.l.producers = j.l.producers, NewProducers()
 	}
 	j.l.producers.Load(list, 0, noOffset)
 	s.exact, s.thin = true, false
