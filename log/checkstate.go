@@ -99,7 +99,7 @@ func (s *stateJudge) compare(j *judge, at, next int64) {
 		return // inside of a batch: nobody takes one there, and nothing can be compared
 	}
 	if s.exact && !s.thin {
-		if what := s.differs(j.l.producers, list); what != "" && (s.fresh == nil || s.differs(s.fresh, list) != "") {
+		if what := s.differs(j.l.producers, list, j.segs[0].Base()); what != "" {
 			j.found(j.inFile(severity, FindingSnapshot, name, "%s", what))
 		}
 		return
@@ -109,41 +109,51 @@ func (s *stateJudge) compare(j *judge, at, next int64) {
 	}
 	j.l.producers.Load(list, 0, noOffset)
 	s.exact, s.thin = true, false
-	if at == j.segs[0].Base() {
-		s.fresh = nil
-	}
 }
 
 // between tells whether the offset lies in the gap before the next batch.
 func (s *stateJudge) between(j *judge, at int64) bool { return at >= j.indexes.next }
 
 // differs says what of a snapshot the log contradicts. Producers that the log
-// knows and the snapshot does not may have expired, unless a transaction is open.
-func (s *stateJudge) differs(p *Producers, list []ProducerSnapshot) string {
-	known := make(map[int64]ProducerSnapshot, len(p.byID))
-	for _, k := range p.Snapshot() {
-		known[k.ProducerID] = k
+// knows and the snapshot does not may have expired, unless a transaction is open;
+// and where only snapshots tell of them, another may know less.
+func (s *stateJudge) differs(p *Producers, list []ProducerSnapshot, base int64) string {
+	known := byID(p)
+	seen := known
+	if s.fresh != nil {
+		seen = byID(s.fresh)
 	}
 	for _, got := range list {
 		want, ok := known[got.ProducerID]
 		if !ok {
 			return fmt.Sprintf("producer %d is in it, which has written nothing", got.ProducerID)
 		}
-		delete(known, got.ProducerID)
 		if got.CoordinatorEpoch == -1 {
 			want.CoordinatorEpoch = -1 // it was forgotten, and has come back
 		}
 		if got.LastOffset == -1 { // with a marker only
 			want.LastSequence, want.LastOffset, want.OffsetDelta = -1, -1, 0
 		}
-		if got != want {
+		if s.fresh != nil && want.CurrentTxnFirstOffset >= 0 && want.CurrentTxnFirstOffset < base {
+			want.CurrentTxnFirstOffset = got.CurrentTxnFirstOffset
+		}
+		if alone, ok := seen[got.ProducerID]; got != want && (!ok || got != alone) {
 			return fmt.Sprintf("it says of a producer %+v, and the log %+v", got, want)
 		}
+		delete(seen, got.ProducerID)
 	}
-	for _, want := range known {
+	for _, want := range seen {
 		if want.CurrentTxnFirstOffset >= 0 {
 			return fmt.Sprintf("producer %d is not in it, whose transaction is open since offset %d", want.ProducerID, want.CurrentTxnFirstOffset)
 		}
 	}
 	return ""
+}
+
+func byID(p *Producers) map[int64]ProducerSnapshot {
+	m := make(map[int64]ProducerSnapshot, len(p.byID))
+	for _, k := range p.Snapshot() {
+		m[k.ProducerID] = k
+	}
+	return m
 }
