@@ -240,7 +240,7 @@ func (j *judge) scanAll() {
 
 func (j *judge) begin(i int, seg *segment.Segment) {
 	j.seg, j.size, j.wrong = seg, seg.Size(), false
-	j.bound = math.MaxInt64
+	j.bound, j.states.aborted = math.MaxInt64, nil
 	if i+1 < len(j.segs) {
 		j.bound = j.segs[i+1].Base()
 	}

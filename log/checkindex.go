@@ -276,7 +276,10 @@ func (j *judge) besideTxns(i int, r *segment.Scan) {
 	strict := j.strict && j.states.exact && !j.states.thin && !j.states.sparse && j.states.fresh == nil
 	switch {
 	case string(want.Bytes()) == string(x.Bytes()):
+	case j.states.fresh != nil && string(j.states.aborted) == string(x.Bytes()):
 	case !strict && j.txns.leaves(x):
+	case j.states.fresh != nil && j.asSealed(segment.TxnSuffix):
+		// Whoever sealed it knew less of what was before than snapshots tell now.
 	case !there:
 		j.found(j.inFile(Notice, FindingTxns, name, "the file is missing, and the segment has %d aborted transactions", want.Len()))
 	case strict:
@@ -284,6 +287,13 @@ func (j *judge) besideTxns(i int, r *segment.Scan) {
 	default:
 		j.found(j.inFile(j.grade(anew), FindingTxns, name, "its aborted transactions are not those of the log"))
 	}
+}
+
+// asSealed tells whether an index file is the one that segments.sum tells of.
+func (j *judge) asSealed(suffix string) bool {
+	_, listed := j.l.sums.of(j.seg.Base(), suffix)
+	_, unlike := j.unlike[suffix]
+	return listed && !unlike
 }
 
 // leaves is accept for a segment of which compaction may have taken batches: that

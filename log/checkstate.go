@@ -21,7 +21,8 @@ type stateJudge struct {
 	// was before the first segment, or in batches that compaction took. A recovery or
 	// an import of the whole log goes on with this one. nil: they are the same, or
 	// there was damage.
-	fresh *Producers
+	fresh   *Producers
+	aborted []byte // what the segment's transaction index is by that
 }
 
 func (s *stateJudge) begin(j *judge) {
@@ -46,7 +47,10 @@ func (s *stateJudge) batch(j *judge, b codec.Batch) {
 	if s.fresh == nil || b.ProducerID() < 0 {
 		return
 	}
-	if err := j.l.noteProducer(s.fresh, b, nil); err != nil {
+	if err := j.l.noteProducer(s.fresh, b, func(t abortedTxn) error {
+		s.aborted = t.Append(s.aborted)
+		return nil
+	}); err != nil {
 		s.fresh = nil
 	}
 }
