@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,7 +158,10 @@ func (g *checkModel) inside(step func()) {
 	seed := g.rng.Uint64()
 	var left *vfs.Mem
 	var when string
+	var mu sync.Mutex // what runs in the background asks, too
 	m.SetHook(func(op vfs.Op, name string, before bool) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if !op.Mutates() || left != nil {
 			return nil
 		}
@@ -175,9 +179,12 @@ func (g *checkModel) inside(step func()) {
 	})
 	step()
 	m.SetHook(nil)
-	if left != nil && m == g.m {
+	mu.Lock()
+	taken, moment := left, when
+	mu.Unlock()
+	if taken != nil && m == g.m {
 		g.sum.Inside++
-		g.crash(left, when)
+		g.crash(taken, moment)
 	}
 }
 
