@@ -84,10 +84,10 @@ type Log struct {
 	sums  sums
 	marks *Marks
 
-	clean  bool // closed in order
 	damage *segment.CorruptError
 	point  int64       // with damage, the mark that tells it from a torn tail
 	healed atomic.Bool // of damage, by a reset: damage and point do not count
+	clean  bool        // closed in order
 	// opened are the segments as they were opened after a clean close, nil once
 	// something was appended; see untouched. Guarded by writing.
 	opened *list

@@ -311,7 +311,7 @@ func (r *replacement) commit() error {
 	l.sums.Lock() // whoever goes by the new sums finds the new list afterwards
 	defer l.sums.Unlock()
 	l.sums.settle(r.swap)
-	l.sums.left = r.olds[1:]
+	r.swap.left = r.olds[1:]
 	l.relist(was, i, len(r.olds), fresh)
 	return nil
 }
@@ -342,16 +342,15 @@ func (l *Log) relist(was *list, i, n int, by ...*segment.Segment) {
 func (l *Log) finishReplaced() error {
 	s := &l.sums
 	s.Lock()
-	swap, left := s.Swap, s.left
+	swap := s.Swap
 	s.Unlock()
 	if swap == nil {
 		return nil
 	}
+	left := swap.left
 	for i, old := range left {
 		if err := l.removeSegment(old); err != nil {
-			s.Lock()
-			s.left = left[i:]
-			s.Unlock()
+			swap.left = left[i:] // guarded by the turn
 			return err
 		}
 	}
@@ -362,7 +361,7 @@ func (l *Log) finishReplaced() error {
 	}
 	s.Lock()
 	defer s.Unlock()
-	s.left, s.Swap = nil, nil
+	swap.left, s.Swap = nil, nil
 	err := s.replaceFile(l)
 	if err != nil {
 		s.Swap = swap
