@@ -2,12 +2,14 @@ package log
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -56,5 +58,44 @@ func TestCleanEndedInOldSnapshot(t *testing.T) {
 				require.Equal(t, stable, g.log.LastStableOffset())
 			})
 		}
+	}
+}
+
+// TestCleanUnlikeSealed: where offsets may be missing, a batch that has come by
+// another offset, or is gone, is damage all the same, and not taken into a new
+// segment.
+func TestCleanUnlikeSealed(t *testing.T) {
+	for name, change := range map[string]func(b []byte) []byte{
+		"an offset": func(b []byte) []byte {
+			first, err := codec.Next(b)
+			require.NoError(t, err)
+			codec.SetBaseOffset(first, first.BaseOffset()-1)
+			return b
+		},
+		"the epoch": func(b []byte) []byte { b[15]++; return b },
+		"a batch is gone": func(b []byte) []byte {
+			first, err := codec.Next(b)
+			require.NoError(t, err)
+			return b[len(first):]
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRules(t)
+			script(t, g.log, "a=1", "a=2", "b=1", "a=3", "--", "b=2 c=1", "c=2", "--", "x=1")
+			o := ruleOptions()
+			_, err := g.log.Compact(context.Background(), o)
+			require.NoError(t, err)
+			require.Equal(t, []string{"3-3 a=3", "4-5 b=2", "6-6 c=2", "7-7 x=1"}, written(t, g.log))
+			script(t, g.log, "--", "y=1")
+			g.reopen()
+			g.damage(0, change)
+			files := g.files()
+			_, err = g.log.Compact(context.Background(), o)
+			var damage *segment.CorruptError
+			require.ErrorAs(t, err, &damage)
+			require.Contains(t, damage.Path, segment.FileName(0, segment.LogSuffix))
+			require.True(t, maps.Equal(files, g.files()))
+			require.NoError(t, g.log.Failed())
+		})
 	}
 }
