@@ -49,6 +49,7 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 	s.mu.topics[name] = t
 	s.mu.Unlock()
 	s.armRetention()
+	s.armCleaner(cleanInterval)
 	return t, nil
 }
 

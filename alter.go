@@ -120,7 +120,9 @@ func (t *Topic) alter(ctx context.Context, change func(*settings) error) error {
 	if err := s.commit(record); err != nil {
 		return within(err, "topic %q", t.name)
 	}
-	if err := t.apply(&now); err != nil {
+	err = t.apply(&now)
+	s.armCleaner(cleanInterval) // it may be to be compacted from now on
+	if err != nil {
 		return within(err, "topic %q is configured", t.name)
 	}
 	return nil

@@ -30,22 +30,35 @@ const (
 	cleanText = `{"version":0,"brokerEpoch":-1}`
 )
 
-// checkpointInterval is Kafka's, for all three of the files.
+// checkpointInterval is Kafka's, for the first three of the files.
 const checkpointInterval = time.Minute
 
 // offsets are the lines of an offset checkpoint.
 type offsets = map[log.TopicPartition]int64
 
-// checkpoints are the three files: as they were found at open, then as they
+// The places of the files in what follows.
+const (
+	recoveryText = iota
+	startText
+	watermarkText
+	cleanerText
+	checkpointFiles
+)
+
+var checkpointNames = [checkpointFiles]string{recoveryName, startName, watermarkName, cleanerName}
+
+// checkpoints are the four files: as they were found at open, then as they
 // were written last. Partitions that were not opened since keep their lines.
 type checkpoints struct {
-	sync.Mutex                 // of the maps; never held while the disk works
+	sync.Mutex // of the maps; never held while the disk works
+
 	recovery, start, watermark offsets
+	cleaner                    offsets // see compactpoint.go
 
 	// Guarded by Store.admin: the files' bytes, in this order, and whether they
 	// have lines that were dropped here, which must not meet a new topic of the
 	// same name.
-	text  [3][]byte
+	text  [checkpointFiles][]byte
 	stale bool
 }
 
@@ -66,11 +79,16 @@ func (c *checkpoints) of(tp log.TopicPartition) (recovery, start, watermark int6
 func (c *checkpoints) keep(f func(log.TopicPartition) bool) {
 	c.Lock()
 	defer c.Unlock()
-	for _, o := range []offsets{c.recovery, c.start, c.watermark} {
+	for _, o := range c.all() {
 		had := len(o)
 		maps.DeleteFunc(o, func(tp log.TopicPartition, _ int64) bool { return !f(tp) })
 		c.stale = c.stale || len(o) < had
 	}
+}
+
+// all are the files' lines, in order.
+func (c *checkpoints) all() [checkpointFiles]offsets {
+	return [...]offsets{c.recovery, c.start, c.watermark, c.cleaner}
 }
 
 // update takes the offsets of open logs over.
@@ -86,14 +104,18 @@ func (c *checkpoints) update(logs map[log.TopicPartition]*log.Log) {
 		} else {
 			delete(c.start, tp)
 		}
+		// Here a truncation or a reset lowers it, before it touches a file.
+		if point, ok := c.cleaner[tp]; ok && point > c.recovery[tp] {
+			c.cleaner[tp] = c.recovery[tp]
+		}
 	}
 }
 
 // format is the content that the files should have.
-func (c *checkpoints) format() (text [3][]byte) {
+func (c *checkpoints) format() (text [checkpointFiles][]byte) {
 	c.Lock()
 	defer c.Unlock()
-	for i, o := range []offsets{c.recovery, c.start, c.watermark} {
+	for i, o := range c.all() {
 		text[i] = log.AppendOffsetCheckpoint(nil, o)
 	}
 	return text
@@ -128,19 +150,16 @@ func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
 func (s *Store) readCheckpoints() {
 	c := &s.found
-	for i, f := range []struct {
-		name string
-		into *offsets
-	}{{recoveryName, &c.recovery}, {startName, &c.start}, {watermarkName, &c.watermark}} {
-		b, err := readSmall(s.fsys, f.name)
+	for i, into := range [...]*offsets{&c.recovery, &c.start, &c.watermark, &c.cleaner} {
+		b, err := readSmall(s.fsys, checkpointNames[i])
 		if err == nil {
-			*f.into, err = log.ParseOffsetCheckpoint(b)
+			*into, err = log.ParseOffsetCheckpoint(b)
 		}
 		if err != nil {
-			s.logger.Warn("checkpoint ignored", "path", s.fsys.Path(f.name), "err", err)
+			s.logger.Warn("checkpoint ignored", "path", s.fsys.Path(checkpointNames[i]), "err", err)
 		}
-		if *f.into == nil {
-			*f.into = offsets{}
+		if *into == nil {
+			*into = offsets{}
 		}
 		c.text[i] = b
 	}
@@ -152,7 +171,7 @@ func checkpointHash(text []byte) uint64 {
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
-// checkpoint writes the three files, those of them that have changed, and makes
+// checkpoint writes the four files, those of them that have changed, and makes
 // the words of leat.state durable. The caller has filled admin.
 func (s *Store) checkpoint() error {
 	s.found.update(s.openLogs())
@@ -161,7 +180,7 @@ func (s *Store) checkpoint() error {
 	if err := s.state.expect(hash); err != nil {
 		return err
 	}
-	for i, name := range []string{recoveryName, startName, watermarkName} {
+	for i, name := range checkpointNames {
 		if bytes.Equal(text[i], s.found.text[i]) {
 			continue
 		}
@@ -169,7 +188,7 @@ func (s *Store) checkpoint() error {
 			return err
 		}
 		s.found.text[i] = text[i]
-		if i == 0 {
+		if i == recoveryText {
 			s.state.replaced(hash)
 		}
 	}
@@ -185,7 +204,9 @@ func (s *Store) touch() {
 	}
 }
 
+// It arms the cleaner as well, which goes on while appends come.
 func (s *Store) armCheckpoint() {
+	defer s.armCleaner(cleanInterval) // when mu is free again
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.follow != nil || s.mu.closed || s.dirty.Swap(true) {

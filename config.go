@@ -238,6 +238,16 @@ func (c *TopicConfig) checkTogether() error {
 	return nil
 }
 
+// segmentAge is when a segment is rolled: in time to be compacted by MaxLag, as
+// what is appended to never is.
+func (c *TopicConfig) segmentAge() time.Duration {
+	lag := c.Compaction.MaxLag
+	if c.Cleanup == CleanupDelete || lag < 0 || c.SegmentAge >= 0 && c.SegmentAge < lag {
+		return c.SegmentAge
+	}
+	return lag
+}
+
 // complete fills the defaults in, and refuses what is not allowed.
 func (c TopicConfig) complete(d TopicConfig) (TopicConfig, error) {
 	c = c.withDefaults(d)

@@ -49,7 +49,7 @@ func TestDiskLimit(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const limit = 2 << 20
 			m := vfs.NewMem()
-			o := &Options{DiskLimit: limit, Writer: w}
+			o := &Options{DiskLimit: limit, Writer: w, Cleaner: Cleaner{Off: true}}
 			st, err := openFS(m, o)
 			require.NoError(t, err)
 			keep := part(t, st, "keep", TopicConfig{Cleanup: CleanupCompact, SegmentBytes: 16 << 10})

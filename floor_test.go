@@ -82,6 +82,7 @@ func BenchmarkFloor(b *testing.B) {
 	b.Run("crc", floorCRC)
 	b.Run("handoff/rate=10000", floorHandoff)
 	b.Run("sendfile", floorSendfile)
+	b.Run("copy", floorCopy)
 }
 
 // floorAppend copies encoded batches into freshly allocated mapped files, whose

@@ -13,14 +13,15 @@ import (
 const lookEvery = 100 * time.Millisecond
 
 // look brings the topics up to date. now says that the caller wants what is true
-// now; others do it now and then.
-func (f *following) look(now bool) {
+// now; others do it now and then. It tells whether it could: not while the writer
+// recovers.
+func (f *following) look(now bool) bool {
 	if f == nil || f.s.enter() != nil {
-		return
+		return false
 	}
 	defer f.s.leave()
 	if !now && time.Since(time.Unix(0, f.looked.Load())) < lookEvery {
-		return
+		return false
 	}
 	if now {
 		f.turn <- struct{}{}
@@ -28,7 +29,7 @@ func (f *following) look(now bool) {
 		select {
 		case f.turn <- struct{}{}:
 		default:
-			return // somebody else is at it
+			return false // somebody else is at it
 		}
 	}
 	defer func() { <-f.turn }()
@@ -39,7 +40,9 @@ func (f *following) look(now bool) {
 	if err := f.catalog(); err != nil {
 		// What is known stays, and the next look tries again.
 		f.s.logger.Warn("topics cannot be read", "err", err)
+		return false
 	}
+	return !f.stale
 }
 
 // catalog replays what is new in __metadata. The caller has the turn, or is
@@ -54,6 +57,12 @@ func (f *following) catalog() error {
 		return f.apply(map[string]*topicRecord{}, false)
 	}
 	f.meta.Poll()
+	// Who has not looked for that long may have missed that a topic was deleted:
+	// the tombstone that says so may be gone as well.
+	now := time.Now()
+	if now.Sub(f.read) >= defaults.Compaction.TombstoneRetain {
+		f.stale = true
+	}
 	for range 3 {
 		if f.stale || f.cur.Restarted() {
 			f.cur.Restart()
@@ -62,6 +71,7 @@ func (f *following) catalog() error {
 		}
 		end := f.meta.Visible(false)
 		if end == f.end && !f.cur.Restarted() {
+			f.read = now
 			return nil
 		}
 		err := f.s.replayTo(f.cur, end, f.records, &f.adopted)
@@ -73,7 +83,7 @@ func (f *following) catalog() error {
 			f.stale = true
 			return err
 		}
-		f.end = end
+		f.end, f.read = end, now
 		return f.apply(f.records, f.adopted)
 	}
 	return nil // the writer is recovering

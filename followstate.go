@@ -121,7 +121,7 @@ func (v *stateView) teller(key uint64) func() log.Told {
 	return func() log.Told {
 		v.mu.RLock()
 		defer v.mu.RUnlock()
-		var t log.Told
+		t := log.Told{Late: v.mu.m == nil}
 		if !v.mu.believed {
 			return t
 		}
@@ -133,7 +133,9 @@ func (v *stateView) teller(key uint64) func() log.Told {
 			}
 			at.Store(int32(i))
 		}
-		return v.tellLocked(i, key)
+		t = v.tellLocked(i, key)
+		t.Late = v.mu.m == nil
+		return t
 	}
 }
 

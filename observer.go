@@ -44,7 +44,10 @@ type Observer struct {
 	// missing count as records. Err: not all could be.
 	Delete func(Event)
 
-	// Compact: a partition was cleaned.
+	// Compact: a partition was cleaned, in one round of perhaps several. Below Offset
+	// it is clean now. Segments were replaced, with Records and Bytes less than they
+	// had; both may be negative by a few bytes, of a partition in which nothing was to
+	// be removed. Err: it could not be cleaned, or not as a whole; no record was lost.
 	Compact func(Event)
 
 	// Recover: a partition that had not been closed in order was opened. It ends at
@@ -58,7 +61,7 @@ type Observer struct {
 
 	// Background: something failed that no caller gets to know, or not only a caller:
 	// a partition failed (ErrFailed), a segment could not be finished yet, a
-	// checkpoint not be written.
+	// checkpoint not be written, a partition not be cleaned.
 	Background func(error)
 }
 

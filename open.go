@@ -22,6 +22,7 @@ type Options struct {
 	MaxMaps  int           // memory maps in use at once; 0: half of the system's limit
 	Logger   *slog.Logger  // nil: silent
 	Observer *Observer     // is told what the store does; nil: nobody. It must not change any more
+	Cleaner  Cleaner       // how topics are compacted
 
 	// DiskLimit bounds the bytes of the files of all partitions, from 1 MiB; 0:
 	// Unlimited. Close to it the oldest sealed segments of the topics that delete
@@ -129,6 +130,9 @@ func (s *Store) open() (err error) {
 	if s.opts.Writer > WriterPwrite {
 		return invalidConfig("Options.Writer is %v", s.opts.Writer)
 	}
+	if err := s.opts.Cleaner.check(); err != nil {
+		return err
+	}
 	if err := s.limitDisk(); err != nil {
 		return err
 	}
@@ -165,6 +169,7 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.armRetention()
+	s.armCleaner(cleanInterval)
 	if s.disk != nil {
 		s.disk.ready.Store(true)
 		if s.disk.used.Load() > s.disk.high() {

@@ -200,6 +200,10 @@ var optionTests = map[string]string{
 	"Logger":    "TestLoggerOption",
 	"Observer":  "TestObserver",
 	"DiskLimit": "TestDiskLimit",
+
+	"Cleaner.Off":    "TestCompactOff",
+	"Cleaner.Memory": "TestCompactMemory",
+	"Cleaner.Rate":   "TestCompactRate",
 }
 
 func TestEachOptionHasATest(t *testing.T) {

@@ -276,6 +276,7 @@ func (p *Partition) openLocked(again bool) (*log.Log, error) {
 	}
 	s.report(folder, report)
 	p.log.Store(l)
+	s.found.forgetCleaned(log.TopicPartition{Topic: t.name, Partition: p.id}, l)
 	s.touch()
 	return l, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync/atomic"
+	"time"
 
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/log"
@@ -97,7 +98,8 @@ type following struct {
 	end     int64 // of what has been replayed
 	records map[string]*topicRecord
 	adopted bool
-	stale   bool // what was replayed is worth nothing
+	stale   bool      // what was replayed is worth nothing
+	read    time.Time // up to when all was replayed
 	shown   map[string]*topicRecord
 }
 
@@ -133,17 +135,25 @@ func (f *following) open(p *Partition, folder string) (*log.Log, error) {
 }
 
 // explain makes of the error of an open what it means: files are gone, because
-// the topic is. The caller has not filled p.opening.
+// the topic is. So may be the beginning of what could be opened. The caller has
+// not filled p.opening.
 func (f *following) explain(p *Partition, err error) error {
-	if f == nil || err == nil {
+	if f == nil || err == nil && p.log.Load().LogStartOffset() <= 0 {
 		return err
 	}
-	f.look(true)
+	pause := time.Millisecond
+	for begun := time.Now(); !f.look(true) && time.Since(begun) < lookWait; pause = min(2*pause, lookEvery) {
+		time.Sleep(pause)
+	}
 	if p.topic.deleted.Load() {
 		return unknownTopic(p.topic.name)
 	}
 	return err
 }
+
+// lookWait is how long an open that looks wrong waits for a writer that recovers
+// to say whether the topic is still there.
+const lookWait = time.Second
 
 // close ends a store that was open for reading. Nothing is written.
 func (f *following) close() error {

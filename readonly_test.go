@@ -164,7 +164,7 @@ func TestReadOnlyRefuses(t *testing.T) {
 	q := reopened(t, r, "orders")
 	reads := map[string]bool{
 		"Store.Topic": true, "Store.Topics": true, "Store.Close": true, "Store.Stats": true, "Store.Wait": true,
-		"Topic.Describe": true, "Partition.Describe": true, "Partition.Fetch": true,
+		"Topic.Describe": true, "Partition.Describe": true, "Partition.State": true, "Partition.Fetch": true,
 		"Partition.EndOffsetForEpoch": true, "Partition.LeaderEpoch": true,
 		"Topic.Name": true, "Topic.ID": true, "Topic.Config": true, "Topic.String": true, "Topic.PartitionFor": true,
 		"Topic.Partition": true, "Topic.Partitions": true,
@@ -185,6 +185,8 @@ func TestReadOnlyRefuses(t *testing.T) {
 		"Topic.SetConfig":            func() error { return q.Topic().SetConfig(ctx, TopicConfig{}) },
 		"Topic.SetProperties":        func() error { return q.Topic().SetProperties(ctx, map[string]string{"retention.ms": "1"}) },
 		"Topic.AddPartitions":        func() error { return q.Topic().AddPartitions(ctx, 1) },
+		"Topic.Compact":              func() error { return q.Topic().Compact(ctx, nil) },
+		"Partition.Compact":          func() error { return q.Compact(ctx, nil) },
 		"Topic.Retain":               func() error { _, err := q.Topic().Retain(ctx); return err },
 		"Partition.Export":           func() error { return q.Export(ctx, filepath.Join(t.TempDir(), "out")) },
 		"Partition.TruncateTo":       func() error { return q.TruncateTo(1) },

@@ -44,6 +44,7 @@ type Stats struct {
 	Cuts            int64 // torn tails that these have cut off
 	BytesCut        int64 // kept in quarantine files
 	Damages         int64 // places where data was found to be damaged
+	Compactions     Compactions
 
 	// Append is how long appends took until their durability held. Of those that do
 	// not wait for the disk one in 64 is measured, and counts 64 times, unless there
@@ -115,6 +116,8 @@ func (s *Store) Stats() Stats {
 	}
 	st.Maps, st.MaxMaps, st.Files = s.env.Maps().Count(), s.maxMaps, s.fsys.OpenFiles()
 
+	st.Compactions = s.cleaner.stats(s.hasTopic)
+
 	n := s.env.Totals() // after the partitions, which have brought them up to date
 	st.Appended, st.Read = Counts(n.Appended), Counts(n.Read)
 	st.Syncs, st.Rolls = n.Syncs, n.Rolls
@@ -171,6 +174,7 @@ func (s Stats) String() string {
 		s.Maps, s.MaxMaps, s.Files, s.Syncs, s.Rolls, s.SegmentsDeleted, s.BytesDeleted)
 	fmt.Fprintf(&b, "recovered %d partitions, cut off %d bytes in %d places, found %d damaged\n",
 		s.Recoveries, s.BytesCut, s.Cuts, s.Damages)
+	fmt.Fprintf(&b, "%v\n", s.Compactions)
 	fmt.Fprintf(&b, "appended   %v\nread       %v\n", s.Appended, s.Read)
 	fmt.Fprintf(&b, "append     %v\nsync       %v\nfetch      %v\nend to end %v", s.Append, s.Sync, s.Fetch, s.EndToEnd)
 	return b.String()

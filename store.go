@@ -46,6 +46,7 @@ type Store struct {
 	ops   sync.WaitGroup // what Close waits for; added to with mu held and not closed
 
 	retention retention
+	cleaner   cleaner
 	disk      *disk // nil: no limit
 
 	mu struct {
@@ -66,6 +67,7 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 	}
 	s.mu.topics = map[string]*Topic{}
 	s.retention.init()
+	s.cleaner.init()
 	return s
 }
 
@@ -227,6 +229,7 @@ func (s *Store) end() bool {
 		s.ops.Done()
 	}
 	s.endRetention()
+	s.endCleaner()
 	s.mu.Unlock()
 	s.ops.Wait()
 	return true

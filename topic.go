@@ -203,7 +203,7 @@ func (t *Topic) logConfig(id int32) log.Config {
 		Partition:         id,
 		TopicID:           t.id,
 		SegmentBytes:      c.SegmentBytes,
-		SegmentAge:        c.SegmentAge,
+		SegmentAge:        c.segmentAge(),
 		IndexBytes:        int(c.IndexBytes),
 		IndexInterval:     int(c.IndexInterval),
 		MaxBatchBytes:     c.MaxBatchBytes,

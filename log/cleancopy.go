@@ -143,6 +143,7 @@ func (c *cleaner) copyBatch(b codec.Batch) (more bool, err error) {
 		return false, err
 	}
 	written := codec.Batch(c.raw[from:])
+	c.wrote += int64(len(written))
 	c.run = append(c.run, segment.Placed{Size: len(written), Entry: segment.Entry{LastOffset: written.LastOffset(), MaxTimestamp: written.MaxTimestamp()}})
 	if len(c.raw) >= cleanChunk {
 		err = c.flush()
@@ -158,7 +159,6 @@ func (c *cleaner) flush() error {
 	if err := c.out.append(c.raw, c.run); err != nil {
 		return err
 	}
-	c.wrote += int64(len(c.raw))
 	if c.raw, c.run = c.raw[:0], c.run[:0]; cap(c.raw) > 4*cleanChunk {
 		c.raw = nil
 	}

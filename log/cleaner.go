@@ -119,7 +119,7 @@ type cleaner struct {
 	producers  map[int64]lastRecord
 	out        cleanedSegment // what the current group is cleaned into
 	left       int64          // bytes of the group that are still to be read
-	wrote      int64          // bytes given to out
+	wrote      int64          // bytes for out, of all groups
 	pace       pace
 	progress   CleanProgress
 	done       Cleaned

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+
+	"github.com/leatlog/leat/codec"
 )
 
 // EpochEntry says that a leader epoch began with an offset.
@@ -79,6 +81,25 @@ func (e *Epochs) Append(dst []byte) []byte {
 
 // Entries is a copy of the history, oldest first.
 func (e *Epochs) Entries() []EpochEntry { return slices.Clone(e.list) }
+
+// Disproved is the first epoch that was to begin within a batch of an older one:
+// a truncation notes its new epoch before it cuts.
+func (e *Epochs) Disproved(by codec.Batch) (x EpochEntry, ok bool) {
+	for _, x := range slices.Backward(e.list) {
+		switch {
+		case x.StartOffset < by.BaseOffset():
+			return EpochEntry{}, false
+		case x.StartOffset <= by.LastOffset() && x.Epoch > by.LeaderEpoch():
+			return x, true
+		}
+	}
+	return EpochEntry{}, false
+}
+
+// Remove drops one epoch.
+func (e *Epochs) Remove(x EpochEntry) {
+	e.list = slices.DeleteFunc(e.list, func(y EpochEntry) bool { return x == y })
+}
 
 // Latest is the newest epoch; there is none in a log without batches, or with
 // batches that carry no epoch only.

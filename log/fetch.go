@@ -69,6 +69,7 @@ func (l *Log) Fetch(o FetchOptions, f *Fetched) error {
 	for {
 		generation, list := l.generation.Load(), l.segments.Load()
 		err := l.fetchOnce(&o, f)
+		l.doubt(err)
 		if l.generation.Load() == generation && (l.segments.Load() == list || !f.replaced(l)) {
 			return err
 		}
@@ -123,10 +124,10 @@ func (l *Log) fetchLimit(o *FetchOptions, f *Fetched) int64 {
 	switch {
 	case o.Follower && l.follow == nil:
 		return l.end.Load()
-	case o.Committed:
+	case o.Committed && !o.Follower:
 		return f.LastStableOffset
 	}
-	return f.HighWatermark
+	return f.HighWatermark // in another process' log as far as it shows it
 }
 
 // fetch is Fetch of an offset below the limit.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -19,6 +20,9 @@ type Told struct {
 	// Live: the writer keeps the words as they are at each moment, or did until
 	// it ended. Else only the files tell where the log ends.
 	Live bool
+	// Late: the words are read from a file that the writer brings up to date now and
+	// then. What it has taken back since looks like damage.
+	Late bool
 	Words
 }
 
@@ -39,7 +43,7 @@ type follower struct {
 	told func() Told
 	// tick is called before polls, without any lock: it looks whether the
 	// partition is still there, now or when it has not for a while.
-	tick func(now bool)
+	tick func(now bool) (known bool)
 	// start is the log start offset of the checkpoint, for a log without words.
 	start int64
 	sound bool // nobody but Leat has written the folder
@@ -51,13 +55,17 @@ type follower struct {
 	// basis is what the present run is based on.
 	basis atomic.Pointer[basis]
 
-	turn    chan struct{} // a lock that is held while the disk is read
-	now     Told          // as of the last poll; guarded by turn, as is what follows
-	scan    *segment.Scan // of the last segment
-	rolled  []int64       // bases of segments before it that are still read by their scans
-	missing bool          // a file that should be there is not: begin again at the next poll
-	listed  time.Time     // the last look for segments in a log without words
-	stuck   atomic.Pointer[stuck]
+	turn     chan struct{} // a lock that is held while the disk is read
+	now      Told          // as of the last poll; guarded by turn, as is what follows
+	scan     *segment.Scan // of the last segment
+	rolled   []int64       // bases of segments before it that are still read by their scans
+	missing  bool          // a file that should be there is not: begin again at the next poll
+	listed   time.Time     // the last look for segments in a log without words
+	stuck    atomic.Pointer[stuck]
+	opened   bool      // the first run has begun
+	headless time.Time // since when the beginning is missing, and no words say why
+
+	suspects map[place]suspect // see doubts
 }
 
 // basis is what may not change while something is read.
@@ -88,7 +96,7 @@ const stuckAfter = time.Second
 // FollowState is what is known of a partition that is to be followed.
 type FollowState struct {
 	Told func() Told
-	Tick func(now bool) // may be nil
+	Tick func(now bool) (known bool) // may be nil
 	// StartOffset is from the checkpoint, -1 when it is not known.
 	StartOffset int64
 	Sound       bool // nobody but Leat has written the folder
@@ -122,6 +130,7 @@ func OpenFollower(env *Env, dir string, c Config, st FollowState) (*Log, error) 
 			break
 		}
 	}
+	f.opened = true
 	<-f.turn
 	if err != nil && err != ErrRestarted { // which the first poll sees to
 		_ = l.closeSegments() // they were only read
@@ -318,7 +327,9 @@ func (f *follower) extend() error {
 	for f.scan.Next < target {
 		last := f.l.segments.Load().active()
 		err := last.Extend(f.scan, target, f.take)
-		unmade := isMissing(err) && f.scan.Valid == 0 // there is none yet, or it begins elsewhere
+		// There is none yet, or it begins elsewhere. One that was listed is gone because
+		// something has taken its place.
+		unmade := isMissing(err) && f.scan.Valid == 0 && last.Expected() == (vfs.FileID{})
 		switch {
 		case err != nil && !unmade:
 			return err
@@ -327,7 +338,7 @@ func (f *follower) extend() error {
 		case !f.now.Live && f.scan.Stop != segment.StopEnd && f.scan.Stop != segment.StopZeros:
 			// A torn tail, or the middle of a write. What lies behind it is not
 			// of this log until a recovery says so.
-			return nil
+			return f.durable()
 		}
 		more, err2 := f.step(unmade)
 		switch {
@@ -335,7 +346,7 @@ func (f *follower) extend() error {
 			return err2
 		case more:
 		case !f.now.Live:
-			return nil
+			return f.durable()
 		case unmade:
 			return err
 		case f.scan.Err != nil:
@@ -345,6 +356,18 @@ func (f *follower) extend() error {
 		}
 	}
 	return nil
+}
+
+// durable is for a log that only its files tell the end of: damage, if it ends
+// before what its last writer made durable.
+func (f *follower) durable() error {
+	switch {
+	case !f.now.Known || f.scan.Next >= f.now.Durable:
+		return nil
+	case f.scan.Err != nil:
+		return f.corrupt(f.scan.Err)
+	}
+	return f.corrupt(fmt.Errorf("the log ends here, and reached offset %d", f.now.Durable))
 }
 
 func (f *follower) corrupt(err error) error {
@@ -361,6 +384,10 @@ func (f *follower) take(r *segment.Scan, _ int64, b codec.Batch) error {
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
 	if e := b.LeaderEpoch(); e >= 0 {
+		if x, ok := l.epochs.Disproved(b); ok && !f.now.Live {
+			// It is about to be cut off, and no words say up to where the file can be read.
+			return &segment.Reject{Err: fmt.Errorf("leader epoch %d where epoch %d begins", e, x.Epoch)}
+		}
 		l.noteEpoch(e, b.BaseOffset())
 	}
 	if b.ProducerID() < 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/internal/vfs"
@@ -68,6 +69,24 @@ func (f *follower) restart() (err error) {
 
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
+// beheaded is an error when the first segments are missing, and no words say that
+// the log starts behind them: they may be going because the topic is, and what is
+// left is no log. If that lasts, whoever wrote the words has lost them.
+func (f *follower) beheaded(list []listedFile, start int64) error {
+	if f.now.Known || !f.opened || !f.sound || len(list) == 0 || list[0].base <= max(start, f.l.start.Load()) {
+		f.headless = time.Time{}
+		return nil
+	}
+	if f.headless.IsZero() {
+		f.headless = time.Now()
+	}
+	if time.Since(f.headless) >= stuckAfter {
+		return nil
+	}
+	return &segment.CorruptError{Path: f.l.env.fsys.Path(segment.Join(f.l.dir, segment.FileName(max(start, 0), segment.LogSuffix))),
+		Offset: max(start, 0), Err: fmt.Errorf("segment file is missing: %w", fs.ErrNotExist)}
+}
+
 // begin reads the folder.
 func (f *follower) begin() error {
 	l, t := f.l, &f.now
@@ -91,6 +110,9 @@ func (f *follower) begin() error {
 		// removes files makes the new start durable before.
 		return &segment.CorruptError{Path: l.env.fsys.Path(segment.Join(l.dir, segment.FileName(start, segment.LogSuffix))),
 			Offset: start, Err: fmt.Errorf("segment file is missing: %w", fs.ErrNotExist)}
+	}
+	if err := f.beheaded(list, start); err != nil {
+		return err
 	}
 	segs := make([]*segment.Segment, 0, len(list)+1)
 	f.rolled = nil

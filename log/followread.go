@@ -40,7 +40,7 @@ func (l *Log) followRun() int64 {
 const followTries = 3
 
 // guard is Next in a log that another process writes: what is read counts only
-// if nobody had begun to change it.
+// if nobody had begun to change it, and damage only once it is beyond doubt.
 func (c *Cursor) guard(limit int64) (codec.Batch, error) {
 	f := c.l.follow
 	c.guarded = true
@@ -61,7 +61,7 @@ func (c *Cursor) guard(limit int64) (codec.Batch, error) {
 			if err == nil || err == ErrWait {
 				err = ErrRestarted
 			}
-			return nil, err
+			return nil, c.l.Corrupt(err)
 		}
 		c.SeekTo(offset)
 		c.buf.Forget()
@@ -73,6 +73,9 @@ func (c *Cursor) guard(limit int64) (codec.Batch, error) {
 func (f *follower) again(run int64, err error, try int) bool {
 	if f == nil || err == nil && f.intact(run) || f.l.closed.Load() {
 		return false
+	}
+	if f.doubts(err) {
+		return true
 	}
 	if err != nil {
 		f.turn <- struct{}{}

@@ -100,7 +100,7 @@ func TestFollowReplaceSteps(t *testing.T) {
 			defer l.Close()
 			got, err = followAll(l, 0)
 			require.NoError(t, err)
-			between(t, must, got, may)
+			require.Contains(t, [][]int64{must, may}, got) // the one log or the other
 		}
 		busy := false
 		g.mem.SetHook(func(op vfs.Op, _ string, _ bool) error {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"sort"
 	"sync"
+
+	"github.com/leatlog/leat/segment"
 )
 
 // ErrTruncated is a cursor's answer when records were taken back since it was
@@ -58,7 +60,8 @@ func (t *takenBack) since(generation int64) (end int64, ok bool) {
 func (l *Log) Generation() int64 { return l.generation.Load() }
 
 // nextGeneration tells readers that the log has ended at end. What they look at
-// then, the ends and the transactions, is in place already.
+// then, the ends and the transactions, is in place already, and the segments that
+// go have been closed: who begins in the new generation finds none of the old.
 func (l *Log) nextGeneration(end int64) {
 	g := l.generation.Load() + 1
 	l.truncated.add(g, end)
@@ -87,8 +90,24 @@ func (c *Cursor) Stale() bool { return c.generation != c.l.generation.Load() }
 
 // unlessStale is err, unless it may come of a truncation meanwhile.
 func (c *Cursor) unlessStale(err error) error {
-	if err != nil && err != ErrWait && c.Stale() {
+	if err == nil || err == ErrWait {
+		return err
+	}
+	if !c.Stale() {
+		c.l.doubt(err)
+	}
+	if c.Stale() {
 		return ErrTruncated
 	}
 	return err
+}
+
+// doubt waits for the end of a truncation that may be under way, if err is such
+// as one can show between the moment at which it moves the log's ends and that at
+// which it tells of it: what looks like damage then is none.
+func (l *Log) doubt(err error) {
+	if errors.Is(err, segment.ErrCorrupt) && l.follow == nil {
+		l.writing.Lock()
+		l.unlock()
+	}
 }

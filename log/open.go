@@ -83,6 +83,7 @@ type opening struct {
 	mark int64
 	// epochsKnown: the checkpoint was there and sound.
 	epochsKnown bool
+	epochsWrong bool // a batch has shown that it is
 	around      bool // damage was found: read around it
 	// newEpoch: a new leader epoch has begun where the log was cut.
 	newEpoch bool
@@ -455,7 +456,7 @@ func (o *opening) settleEpochs(start, end int64) error {
 		o.assignEpoch(end)
 	}
 	changed := l.epochs.TruncateFromStart(start)
-	changed = l.epochs.TruncateFromEnd(end+1) || changed || o.newEpoch || !o.epochsKnown
+	changed = l.epochs.TruncateFromEnd(end+1) || changed || o.newEpoch || !o.epochsKnown || o.epochsWrong
 	if _, ok := l.epochs.Latest(); !ok && !l.cfg().ExternalEpochs {
 		changed = l.epochs.Assign(0, end) || changed
 	}
@@ -465,10 +466,15 @@ func (o *opening) settleEpochs(start, end int64) error {
 	} else {
 		l.w.epoch = -1 // the first append begins one
 	}
-	if changed && l.damage == nil {
-		return l.writeEpochs()
+	if !changed || l.damage != nil {
+		return nil
 	}
-	return nil
+	if err := l.writeEpochs(); err != nil || !o.epochsWrong || !o.st.MarksValid || o.st.Marks == nil {
+		return err
+	}
+	// Readers in other processes have gone by the wrong ones.
+	o.st.Marks.TakeBack(o.st.Marks.Published())
+	return o.st.Marks.Sync()
 }
 
 // assignEpoch begins a new leader epoch where the log now ends: what was read at

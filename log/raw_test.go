@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -127,13 +128,19 @@ func TestRawFar(t *testing.T) {
 			mem := g.fs.(*vfs.Mem)
 			var trees []*vfs.Mem
 			var marks [][8]uint64
-			mem.SetHook(func(op vfs.Op, _ string, before bool) error {
+			var seeing sync.Mutex // the helper that makes the road calls it too
+			take := func(states int, seed uint64) {
+				seeing.Lock()
+				defer seeing.Unlock()
+				d := mem.Dirty()
+				for _, c := range vfs.Choices(d, states, seed+uint64(len(trees))) {
+					trees = append(trees, d.Clone(c))
+					marks = append(marks, NewMarks(words, nil).snapshot())
+				}
+			}
+			mem.SetHook(func(op vfs.Op, _ string, _ bool) error {
 				if op.Mutates() {
-					d := mem.Dirty()
-					for _, c := range vfs.Choices(d, 3, uint64(len(trees))) {
-						trees = append(trees, d.Clone(c))
-						marks = append(marks, NewMarks(words, nil).snapshot())
-					}
+					take(3, 0)
 				}
 				return nil
 			})
@@ -143,11 +150,13 @@ func TestRawFar(t *testing.T) {
 			require.LessOrEqual(t, l.DurableEnd(), int64(5), "nothing behind the log's end was durable")
 			require.NoError(t, l.WaitDurable(ctx, r.Durable, r.Generation))
 			mem.SetHook(nil)
+			seeing.Lock()
 			promised := len(trees)
-			d := mem.Dirty()
-			for _, c := range vfs.Choices(d, 5, 1) {
-				trees, marks = append(trees, d.Clone(c)), append(marks, NewMarks(words, nil).snapshot())
-			}
+			seeing.Unlock()
+			take(5, 1)
+			seeing.Lock() // who is still in the hook comes too late
+			seenTrees, seenMarks := slices.Clone(trees), slices.Clone(marks)
+			seeing.Unlock()
 			require.Len(t, l.Segments(), 2)
 			all := func(l *Log, n int) {
 				t.Helper()
@@ -160,13 +169,13 @@ func TestRawFar(t *testing.T) {
 			all(l, 8)
 			_, err = l.NewCursor(77).Next(l.LogEndOffset())
 			require.NoError(t, err, "within the gap")
-			require.NotEmpty(t, trees)
+			require.NotEmpty(t, seenTrees)
 			seen := map[int64]int{}
-			for i, tree := range trees {
+			for i, tree := range seenTrees {
 				env := NewEnv(EnvOptions{FS: tree, MaxMaps: 10, Writer: w})
 				st := OpenState{RecoveryPoint: -1, StartOffset: -1, HighWatermark: -1}
 				if i%2 == 0 {
-					st.Marks, st.MarksValid = NewMarks(&marks[i], nil), true
+					st.Marks, st.MarksValid = NewMarks(&seenMarks[i], nil), true
 				}
 				l, rep, err := Open(env, "t-0", g.cfg, st)
 				require.NoError(t, err)

@@ -101,11 +101,11 @@ func (c *Cursor) Next(limit int64) (b codec.Batch, err error) {
 	for {
 		if c.seg == nil {
 			if err := c.locate(); err != nil {
-				return nil, l.Corrupt(c.unlessStale(err))
+				return nil, c.damage(c.unlessStale(err))
 			}
 		} else if c.pos >= c.seg.Size() {
 			if err := c.step(); err != nil {
-				return nil, l.Corrupt(c.unlessStale(err))
+				return nil, c.damage(c.unlessStale(err))
 			}
 		}
 		b, err = c.read(limit)
@@ -116,9 +116,18 @@ func (c *Cursor) Next(limit int64) (b codec.Batch, err error) {
 			return nil, err
 		}
 		if err != io.EOF {
-			return nil, l.Corrupt(c.unlessStale(c.faulty(err)))
+			return nil, c.damage(c.unlessStale(c.faulty(err)))
 		}
 	}
+}
+
+// damage notes and tells err, if it is damage; of a log that is followed that is
+// for guard to do.
+func (c *Cursor) damage(err error) error {
+	if c.guarded {
+		return err
+	}
+	return c.l.Corrupt(err)
 }
 
 // read gives the batch at the cursor's position, io.EOF at the segment's end. A

@@ -216,6 +216,10 @@ func (o *opening) scan(seg *segment.Segment) (scanned, error) {
 			s.rewrite = pos
 		}
 		if e := b.LeaderEpoch(); e >= 0 {
+			if x, ok := l.epochs.Disproved(b); ok { // the truncation did not come to cut
+				l.epochs.Remove(x)
+				o.epochsWrong = true
+			}
 			l.noteEpoch(e, b.BaseOffset())
 		}
 		if b.ProducerID() < 0 {

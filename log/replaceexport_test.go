@@ -40,3 +40,32 @@ func TestReplaceExport(t *testing.T) {
 		copied.env.Close()
 	}
 }
+
+// TestReplaceExportOpens: the replacement comes between the look at a segment and
+// the opening of its file, whose name another has by then.
+func TestReplaceExportOpens(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, smallSegments)
+	l := g.open()
+	g.add(40, Synced)
+	waitSealed(t, l)
+	bases := g.bases()
+	for _, s := range l.segments.Load().segs { // no lock is held over the opens that follow
+		require.NoError(t, s.Pin())
+		defer s.Unpin()
+	}
+	hit := false
+	g.fs.(*vfs.Mem).SetHook(func(op vfs.Op, name string, before bool) error {
+		if op == vfs.OpOpen && before && !hit && name == g.folder()+"/"+g.logFile(bases[2]) {
+			hit = true
+			return sift(l, 2, 1, even)
+		}
+		return nil
+	})
+	to := vfs.NewMem()
+	require.NoError(t, l.Export(context.Background(), to))
+	require.True(t, hit)
+	g.fs.(*vfs.Mem).SetHook(nil)
+	copied, err := readAll(to, g.logFile(bases[2]), 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, g.getFile(g.logFile(bases[2])), copied)
+}

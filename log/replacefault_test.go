@@ -2,7 +2,9 @@ package log
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,4 +91,45 @@ func replaceFault(t *testing.T, n int, mode string, fault error) bool {
 	g.add(1, Synced)
 	g.log.Abandon()
 	return true
+}
+
+// TestReplaceLeftovers: old files that cannot be removed are removed before the log
+// is made shorter: segments to come may get their names.
+func TestReplaceLeftovers(t *testing.T) {
+	for name, change := range map[string]func(l *Log) error{
+		"truncation":  func(l *Log) error { return l.TruncateTo(3, nil) },
+		"reset":       func(l *Log) error { return l.ResetTo(7, nil) },
+		"replacement": func(l *Log) error { return sift(l, 0, 2, all) },
+		"nothing":     func(l *Log) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t, WriterPwrite, true, smallSegments)
+			g.fill(40)
+			l := g.open()
+			old := g.logFile(g.bases()[1])
+			mem := g.fs.(*vfs.Mem)
+			mem.SetHook(func(op vfs.Op, name string, before bool) error {
+				if op == vfs.OpRemove && before && strings.HasSuffix(name, old) {
+					return syscall.EIO
+				}
+				return nil
+			})
+			require.NoError(t, sift(l, 0, 3, even))
+			require.Contains(t, g.names(), old)
+			if name != "nothing" {
+				require.ErrorIs(t, change(l), syscall.EIO)
+			}
+			mem.SetHook(nil)
+			require.NoError(t, change(l))
+			require.Equal(t, name == "nothing", slices.Contains(g.names(), old))
+			want := offsetsOf(t, l)
+			l.Abandon()
+			g.st = OpenState{RecoveryPoint: l.RecoveryPoint(), StartOffset: -1, HighWatermark: -1}
+			g.open()
+			require.Nil(t, g.rep.Damage)
+			require.Empty(t, g.rep.Cuts)
+			require.Equal(t, want, offsetsOf(t, g.log))
+			require.NotContains(t, g.names(), old)
+		})
+	}
 }

@@ -137,6 +137,7 @@ func (l *Log) restart(to int64, lowered func() error) error {
 	}
 	if err != nil {
 		l.raise(was, lowered)
+		l.retain.epochs = true // the file may have the new epoch
 		return spaceError(errors.Join(err, r.empty.DropHead()))
 	}
 	p := NewProducers()
@@ -145,10 +146,11 @@ func (l *Log) restart(to int64, lowered func() error) error {
 		r.ends(to, to)
 		l.marks.store(markPublished, low)
 	})
+	err = l.closeGoing(r.was)
 	l.nextGeneration(to)
 	seg := segment.Open(l.env.fsys, l.env.maps, l.dir, to, 0, l.scfg)
 	// Readers in other processes have been told before a file changes.
-	if err = l.marks.Sync(); err == nil {
+	if err = errors.Join(err, l.marks.Sync()); err == nil {
 		seg, err = r.files(lowered)
 	}
 	l.replaceList([]*segment.Segment{seg})
@@ -217,7 +219,7 @@ func (r *reset) clear() error {
 	l := r.l
 	l.seals.drop(0)
 	for _, s := range slices.Backward(r.was[r.i+1:]) {
-		if err := l.removeClosed(s); err != nil {
+		if err := s.Remove(); err != nil {
 			return err
 		}
 	}
@@ -228,9 +230,6 @@ func (r *reset) clear() error {
 		return err
 	}
 	last := r.was[r.i]
-	if err := l.closeActive(last); err != nil {
-		return err
-	}
 	if err := last.DropIndexes(); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,7 +32,7 @@ func TestResetAfterFailedDeletion(t *testing.T) {
 	require.EqualValues(t, 21, l.LogStartOffset())
 
 	words := func() [8]uint64 { return NewMarks(g.st.Marks.w, nil).snapshot() }
-	states := 0
+	var states atomic.Int64 // the helper that makes the road comes by too
 	mem.SetHook(func(op vfs.Op, name string, before bool) error {
 		if !before || !op.Mutates() {
 			return nil
@@ -52,7 +53,7 @@ func TestResetAfterFailedDeletion(t *testing.T) {
 			}
 			again.Abandon()
 			env.Close()
-			states++
+			states.Add(1)
 		}
 		return nil
 	})
@@ -61,7 +62,7 @@ func TestResetAfterFailedDeletion(t *testing.T) {
 	require.NoError(t, l.ResetTo(5, nil))
 	release()
 	mem.SetHook(nil)
-	require.Greater(t, states, 20)
+	require.Greater(t, states.Load(), int64(20))
 	require.EqualValues(t, 5, l.LogStartOffset())
 	require.EqualValues(t, 5, l.LogEndOffset())
 	require.Len(t, names(g.files(), ".log"), 1)

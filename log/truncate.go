@@ -79,9 +79,8 @@ func (l *Log) TruncateTo(offset int64, lowered func() error) error {
 	if err := t.prepare(lowered); err != nil {
 		return err
 	}
-	t.publish()
 	// Readers in other processes have been told before a file changes.
-	if err = l.marks.Sync(); err == nil {
+	if err = errors.Join(t.publish(), l.marks.Sync()); err == nil {
 		err = t.files()
 	}
 	t.install()
@@ -206,6 +205,7 @@ func (t *truncation) prepare(lowered func() error) (err error) {
 		return nil
 	}
 	l.raise(was, lowered)
+	l.retain.epochs = true // the file may have the new epoch
 	if t.copied {
 		err = errors.Join(err, t.old.DropHead())
 	}
@@ -294,8 +294,9 @@ func (l *Log) newEpochs(from, end int64) (Epochs, error) {
 }
 
 // publish shows the new end to everybody, before a file is touched: first the
-// offsets, then that they have changed.
-func (t *truncation) publish() {
+// offsets, then that they have changed. In between nobody can pin any more what is
+// to change or to go, and who has it pinned is told.
+func (t *truncation) publish() error {
 	l := t.l
 	l.setState(t.epochs, t.producers, func() {
 		l.end.Store(t.end)
@@ -303,7 +304,9 @@ func (t *truncation) publish() {
 		l.marks.store(markPublished, t.end)
 		l.marks.store(markWatermark, l.HighWatermark())
 	})
+	err := l.closeGoing(t.was[t.i:])
 	l.nextGeneration(t.end)
+	return err
 }
 
 // setState replaces what follows from the batches, at the moment at which the
@@ -329,7 +332,7 @@ func (t *truncation) files() error {
 	l := t.l
 	l.seals.drop(t.old.Base())
 	for _, s := range slices.Backward(t.was[t.i+1:]) {
-		if err := l.removeClosed(s); err != nil {
+		if err := s.Remove(); err != nil {
 			return err
 		}
 	}
@@ -337,9 +340,6 @@ func (t *truncation) files() error {
 		return err
 	}
 	if err := t.old.DropIndexes(); err != nil {
-		return err
-	}
-	if err := l.closeActive(t.old); err != nil {
 		return err
 	}
 	if !t.copied && t.old.Pinned() {
@@ -394,20 +394,15 @@ func (l *Log) removeSnapshots(offsets []int64, from int64) error {
 	return nil
 }
 
-// closeActive closes a segment whose file is about to change. Nobody pins it any
-// more, and the helper that makes the road has let go of it.
-func (l *Log) closeActive(s *segment.Segment) error {
+// closeGoing closes the last segments, whose files are about to change or to go.
+// Nobody pins them any more, and the helper that makes the road has let go.
+func (l *Log) closeGoing(segs []*segment.Segment) (err error) {
 	l.ahead.making.Lock()
 	defer l.ahead.making.Unlock()
-	return s.Close()
-}
-
-// removeClosed removes a segment that may be the one that is appended to.
-func (l *Log) removeClosed(s *segment.Segment) error {
-	if err := l.closeActive(s); err != nil {
-		return err
+	for _, s := range segs {
+		err = errors.Join(err, s.Close())
 	}
-	return s.Remove()
+	return err
 }
 
 // install makes the new segment the one to append to. If the truncation failed

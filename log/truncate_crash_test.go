@@ -359,7 +359,9 @@ func testTruncateConcurrently(t *testing.T, g *rig, d Durability) {
 		require.LessOrEqual(t, skip, int64(len(s.values)))
 		require.Equal(t, want, append([]string(nil), s.values[skip:]...))
 	}
+	l.sync.Lock()
 	require.Empty(t, l.sync.waiters)
+	l.sync.Unlock()
 	g.reopen()
 	require.Len(t, readAllRecords(t, g.log, start), len(want))
 	require.NoError(t, g.log.Close())

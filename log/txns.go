@@ -115,7 +115,9 @@ func (l *list) learn(run span) {
 // upto.
 func (l *Log) txnsOf(list *list, i int, upto int64) (x index.Txns, none bool, err error) {
 	s := list.segs[i]
-	if s.Active() || s.Followed() {
+	// One that is followed and not the last was followed to its end (step has kept
+	// what it found), or was only gone through when the follower began.
+	if s.Active() || s.Followed() && i+1 == len(list.segs) {
 		x, err := s.Txns()
 		return x, false, err
 	}

@@ -16,6 +16,13 @@ import (
 	"github.com/leatlog/leat/compress"
 )
 
+const dumpExitHelp = exitHead + `
+  0    all was read and is sound
+  1    something is damaged, of a format that is not read, or cannot be read or
+       written; each finding is a line on standard error
+  2    the command line is wrong
+` + exitTail
+
 // defaultMaxBytes is far above what Kafka lets into a log by default (1 MiB a
 // batch), and low enough for any machine.
 const defaultMaxBytes = 128 << 20
@@ -48,7 +55,7 @@ read is shown by its header and "error". Zero bytes behind the last batch are
 space that was set aside and not written, and no damage. Message formats 0 and 1
 (before Kafka 0.11) are refused.
 
-` + exitHelp,
+` + dumpExitHelp,
 		Example: `  leat dump data/orders-0
   leat dump data/orders-0/00000000000000000000.timeindex
   leat dump --json data/orders-0 | jq -c 'select(.crcValid | not)'

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"time"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -19,15 +20,33 @@ func newProgress(stderr io.Writer, what string, total int64) *progress {
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil
 	}
-	return &progress{progressbar.NewOptions64(total,
+	width := screenWidth(stderr)
+	if width == 0 {
+		width = 80 // nobody knows: what terminals have had since there were any
+	}
+	options := []progressbar.Option{
 		progressbar.OptionSetWriter(stderr),
-		progressbar.OptionSetDescription(what),
-		progressbar.OptionShowBytes(true),
-		progressbar.OptionFullWidth(),
-		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionThrottle(100 * time.Millisecond),
 		progressbar.OptionClearOnFinish(),
-	)}
+	}
+	if room := width - utf8.RuneCountInString(what) - barDetails; room >= leastBar {
+		options = append(options, progressbar.OptionShowBytes(true), progressbar.OptionSetWidth(room))
+	} else {
+		// A line that wraps cannot be taken off again.
+		what = what[:min(len(what), max(width-barPercent-1, 0))]
+		options = append(options, progressbar.OptionSetElapsedTime(false), progressbar.OptionSetPredictTime(false),
+			progressbar.OptionSetWidth(max(width-len(what)-barPercent-1, 0)))
+	}
+	return &progress{progressbar.NewOptions64(total, append(options, progressbar.OptionSetDescription(what))...)}
 }
+
+const (
+	// What stands beside a bar: the percentage and the ends of the bar, and where
+	// there is room bytes, rate and times, each as long as it can be.
+	barPercent = len(" 100% || ")
+	barDetails = barPercent + len("(1023.9/1023.9 GB, 1023.9 MB/s) [999h59m59s:999h59m59s]")
+	leastBar   = 5
+)
 
 // set moves the bar.
 func (p *progress) set(done, total int64) {

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leatlog/leat"
+)
+
+// consumeOptions are the command line of consume.
+type consumeOptions struct {
+	dir, topic string
+	partitions []int32 // none: all, those too that are added
+	from       from
+	follow     bool
+	max        int64 // 0: no limit
+	isolation  leat.Isolation
+	form       printed // nil: offsets, as they are printed of so many partitions
+}
+
+const consumeExitHelp = exitHead + `
+  0    all that was asked for has been printed
+  1    the topic, or a record, cannot be read any more: it was deleted, before or
+       while it was read, or is damaged; standard error says what
+  2    the command line is wrong
+` + exitTail
+
+func newConsume() *cobra.Command {
+	o := &consumeOptions{}
+	var beginning, noFollow, json, offsets bool
+	var offset, last int64
+	var at, isolation, format, delimiter, null string
+	cmd := &cobra.Command{
+		Use:   "consume TOPIC [flags]",
+		Short: "Print the records of a topic",
+		Long: `consume prints records as they are appended, until Ctrl-C, --max, or, with
+--no-follow, the end that there was when it began. It only reads, and works
+beside a process that writes to the store.
+
+It begins at the end or, with --no-follow, at the beginning, unless told
+otherwise, for each partition:
+  --from-beginning  with the first record that there is
+  --offset N        with that offset; -N: N offsets before the end, as in kcat
+  --last N          with the N last records that there are
+  --time T          with the first record of that time or later: RFC 3339, the
+                    same without a zone for local time, milliseconds since 1970,
+                    or a duration ago, like 5m or 36h
+
+Of several partitions records are printed as they arrive: those of a partition
+in order, those of different ones by batches, in any order. Partitions that are
+added are followed, too, if none was named.
+
+Each record's value is printed on a line. --format is kcat's:
+  %s value   %S its length  %R the same in 4 bytes, big endian  %t topic
+  %k key     %K its length  %h headers, a=b,c=d                 %p partition
+  %o offset  %T timestamp, milliseconds since 1970              %% a '%'
+with \n \r \t \0 \\ and \xNN. The length of null is -1, and null is printed as
+nothing, or as --null-marker says. Behind each record comes a newline, or the
+--delimiter, but not if the format itself ends with an escape like \n.
+
+--json prints an object a line, with "topic", "partition", "offset", "timestamp",
+"key", "value" and, where there are some, "headers". A key or value that is no
+UTF-8 is in base64, as "keyBase64" or "valueBase64"; null is null. produce --json
+takes such lines.
+
+--offsets-only prints the offset of each record, and before it the partition
+unless only one is read. Markers of transactions are never printed, records of
+aborted ones only with --isolation read_uncommitted.
+
+` + consumeExitHelp,
+		Example: `  leat consume orders
+  leat consume orders --from-beginning --max 10
+  leat consume orders --last 5 --no-follow --format '%p %o %k %s'
+  leat consume orders --time 2026-01-31T08:00:00Z --json | jq .value
+  leat consume orders --partition 3 --offset 1000 --offsets-only`,
+		Args:              oneTopic,
+		ValidArgsFunction: completeTopic,
+	}
+	f := cmd.Flags()
+	dir := addDir(cmd)
+	f.BoolVar(&beginning, "from-beginning", false, "begin with the first record")
+	f.Int64Var(&offset, "offset", 0, "begin with this `offset`; negative: so many before the end")
+	f.StringVar(&at, "time", "", "begin with the first record of this `time` or later")
+	f.Int64Var(&last, "last", 0, "begin with this `number` of records before the end, of each partition")
+	f.Int64Var(&o.max, "max", 0, "end after this `number` of records (default: no limit)")
+	f.BoolVar(&noFollow, "no-follow", false, "end where the topic ends now")
+	f.Int32SliceVar(&o.partitions, "partition", nil, "read only the partition of this `number`; can be repeated")
+	f.StringVar(&isolation, "isolation", "read_committed", "isolation `level`: read_committed or read_uncommitted")
+	f.StringVar(&format, "format", "%s", "how a record is printed, a `text` with kcat's escapes")
+	f.StringVar(&delimiter, "delimiter", `\n`, "what ends a record; `text` with \\r, \\0 and so on (default \\n)")
+	f.StringVar(&null, "null-marker", "", "`text` that is printed for null")
+	f.BoolVar(&json, "json", false, "print JSON, an object a line")
+	f.BoolVar(&offsets, "offsets-only", false, "print only offsets")
+	f.Lookup("partition").DefValue, f.Lookup("delimiter").DefValue = "", ""
+	cmd.MarkFlagsMutuallyExclusive("from-beginning", "offset", "time", "last")
+	cmd.MarkFlagsMutuallyExclusive("format", "json", "offsets-only")
+	for _, name := range []string{"delimiter", "null-marker"} {
+		cmd.MarkFlagsMutuallyExclusive(name, "json")
+		cmd.MarkFlagsMutuallyExclusive(name, "offsets-only")
+	}
+	completeFlag(cmd, "isolation", "read_committed", "read_uncommitted")
+
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		o.dir, o.topic, o.follow = storeDir(*dir), args[0], !noFollow
+		if f.Changed("max") && o.max < 1 {
+			return errors.New("--max must be at least 1")
+		}
+		for _, id := range o.partitions {
+			if id < 0 {
+				return errors.New("--partition must not be negative")
+			}
+		}
+		switch isolation {
+		case leat.ReadCommitted.String():
+		case leat.ReadUncommitted.String():
+			o.isolation = leat.ReadUncommitted
+		default:
+			return fmt.Errorf("--isolation must be read_committed or read_uncommitted, not %q", isolation)
+		}
+		switch {
+		case f.Changed("offset") && offset < 0:
+			o.from.Start = leat.LastN(-offset)
+		case f.Changed("offset"):
+			o.from.Start = leat.At(offset)
+		case f.Changed("last"):
+			if last < 1 {
+				return errors.New("--last must be at least 1")
+			}
+			o.from.last = last
+		case f.Changed("time"):
+			t, err := parseTime(at)
+			if err != nil {
+				return fmt.Errorf("--time %w", err)
+			}
+			o.from.Start = leat.AtTime(t)
+		case beginning || noFollow:
+		default:
+			o.from.Start = leat.Latest
+			if isTerminal(cmd.OutOrStdout()) && isTerminal(cmd.ErrOrStderr()) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "leat: waiting for new records of %s; --from-beginning prints those that are there; Ctrl-C ends\n", o.topic)
+			}
+		}
+		if delimiter, err = unescape(delimiter); err != nil {
+			return fmt.Errorf("--delimiter: %w", err)
+		}
+		switch {
+		case json:
+			o.form = asJSON{}
+		case !offsets:
+			if o.form, err = parseTemplate(format, null, delimiter); err != nil {
+				return fmt.Errorf("--format %q: %w", format, err)
+			}
+		}
+		ctx, stop := context.WithCancelCause(cmd.Context())
+		defer stop(nil)
+		go untilClosed(ctx, cmd.OutOrStdout(), stop)
+		err = consume(ctx, o, cmd.OutOrStdout())
+		if errors.Is(err, context.Canceled) && cmd.Context().Err() == nil {
+			err = context.Cause(ctx)
+		}
+		return failed(err)
+	}
+	return cmd
+}
+
+// consume prints until the end, whatever that is.
+func consume(ctx context.Context, o *consumeOptions, stdout io.Writer) (err error) {
+	st, err := openReading(o.dir)
+	if err != nil {
+		return err
+	}
+	defer closing(st, &err)
+	if _, err := st.Topic(o.topic); err != nil {
+		return err
+	}
+	c := newConsumer(ctx, st, o, stdout)
+	err = c.begin()
+	if err == nil {
+		err = c.run()
+	}
+	if cerr := c.end(); err == nil {
+		err = cerr
+	}
+	return explainOffset(err)
+}
+
+// offsetGone says what an offset that is not there means for who reads.
+type offsetGone struct{ *leat.OffsetError }
+
+func (e offsetGone) Error() string {
+	if e.Offset < e.Start {
+		return fmt.Sprintf("%s-%d: offset %d is no longer there: the first is %d now (--offset %d goes on there)",
+			e.Topic, e.Partition, e.Offset, e.Start, e.Start)
+	}
+	return fmt.Sprintf("%s-%d: offset %d is not there: the partition ends at %d", e.Topic, e.Partition, e.Offset, e.End)
+}
+
+func (e offsetGone) Unwrap() error { return e.OffsetError }
+
+func explainOffset(err error) error {
+	var gone *leat.OffsetError
+	if errors.As(err, &gone) {
+		return offsetGone{gone}
+	}
+	return err
+}
