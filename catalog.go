@@ -67,6 +67,7 @@ func (s *Store) openCatalog(folders map[string][]int32) error {
 		return s.env.Corrupt(damage) // without knowing the topics, nothing can be relied on
 	}
 	s.report(folder, report)
+	s.metaReport = keepReport(report)
 	l.Recovered()
 	records, adopted, err := s.replay()
 	if err != nil {

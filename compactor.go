@@ -63,7 +63,7 @@ func (s *Store) armCleaner(wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &s.cleaner
-	if s.mu.closed || !s.compactsLocked() {
+	if s.mu.closed || s.still || !s.compactsLocked() {
 		return
 	}
 	if c.looking {

@@ -125,6 +125,9 @@ func (d *disk) Remove(name string) error {
 	return err
 }
 
+// Under is the tree itself.
+func (d *disk) Under() vfs.FS { return d.FS }
+
 func (d *disk) Rename(from, to string) error {
 	size := d.sizeOf(to) // what it replaces
 	err := d.FS.Rename(from, to)

@@ -122,7 +122,15 @@ func openError(err error) error {
 
 // open does things in an order that a crash may end anywhere. The sign of a
 // clean close is gone for good before the first write.
-func (s *Store) open() (err error) {
+func (s *Store) open() error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	return s.openTopics()
+}
+
+// begin takes the directory, and reads what is known of its partitions.
+func (s *Store) begin() (err error) {
 	full := s.opts.Topic.withDefaults(TopicConfig{})
 	if err := full.check(); err != nil {
 		return within(err, "Options.Topic")
@@ -136,7 +144,12 @@ func (s *Store) open() (err error) {
 	if err := s.limitDisk(); err != nil {
 		return err
 	}
-	if s.lock, err = lock(s.fsys, s.opts.LockWait); err != nil {
+	if s.lock == nil { // a repair has it already
+		if s.lock, err = lock(s.fsys, s.opts.LockWait); err != nil {
+			return err
+		}
+	}
+	if err := s.finished(); err != nil {
 		return err
 	}
 	if err := s.takeCleanMarker(); err != nil {
@@ -149,6 +162,11 @@ func (s *Store) open() (err error) {
 	if s.state, err = openState(s.fsys, checkpointHash(s.found.text[0])); err != nil {
 		return fmt.Errorf("%s: %w", stateName, err)
 	}
+	return nil
+}
+
+// openTopics goes on to the record of topics.
+func (s *Store) openTopics() error {
 	maxMaps := s.opts.MaxMaps
 	if maxMaps == 0 {
 		maxMaps = vfs.MaxMaps()
@@ -224,7 +242,7 @@ func (s *Store) scan() (map[string][]int32, error) {
 	}
 	known := map[string]bool{
 		lockName: true, propertiesName: true, cleanName: true, stateName: true,
-		recoveryName: true, startName: true, watermarkName: true, cleanerName: true,
+		recoveryName: true, startName: true, watermarkName: true, cleanerName: true, unfinishedName: true,
 	}
 	folders := map[string][]int32{}
 	for _, e := range list {

@@ -23,6 +23,8 @@ type Partition struct {
 	log     atomic.Pointer[log.Log]
 	opening chan struct{}
 	removed bool // with its topic; guarded by opening
+	// report is of the last open, nil if there was nothing to be done; see Recover.
+	report atomic.Pointer[log.Report]
 }
 
 // AppendOptions are for one append.
@@ -275,6 +277,7 @@ func (p *Partition) openLocked(again bool) (*log.Log, error) {
 		return nil, within(err, "open %s", folder)
 	}
 	s.report(folder, report)
+	p.report.Store(keepReport(report))
 	p.log.Store(l)
 	s.found.forgetCleaned(log.TopicPartition{Topic: t.name, Partition: p.id}, l)
 	s.touch()

@@ -65,6 +65,9 @@ func (s *Store) openToRead() error {
 	if err := s.isStore(); err != nil {
 		return err
 	}
+	if err := s.finished(); err != nil {
+		return err
+	}
 	s.readCheckpoints()
 	s.follow.state.refresh()
 	return s.follow.catalog()

@@ -163,7 +163,7 @@ func TestReadOnlyRefuses(t *testing.T) {
 	before := m.Hash()
 	q := reopened(t, r, "orders")
 	reads := map[string]bool{
-		"Store.Topic": true, "Store.Topics": true, "Store.Close": true, "Store.Stats": true, "Store.Wait": true,
+		"Store.Topic": true, "Store.Topics": true, "Store.Close": true, "Store.Stats": true, "Store.Wait": true, "Store.Backup": true,
 		"Topic.Describe": true, "Partition.Describe": true, "Partition.State": true, "Partition.Fetch": true,
 		"Partition.EndOffsetForEpoch": true, "Partition.LeaderEpoch": true,
 		"Topic.Name": true, "Topic.ID": true, "Topic.Config": true, "Topic.String": true, "Topic.PartitionFor": true,
@@ -178,6 +178,11 @@ func TestReadOnlyRefuses(t *testing.T) {
 		"Partition.Append":  func() error { _, err := q.Append(ctx, Record{Value: []byte("v")}); return err },
 		"Partition.AppendWith": func() error {
 			_, err := q.AppendWith(ctx, AppendOptions{Durability: Written})
+			return err
+		},
+		"Store.Recover": func() (err error) {
+			for _, err = range r.Recover(ctx) {
+			}
 			return err
 		},
 		"Store.Import":               func() error { _, err := r.Import(ctx, "more", 0, t.TempDir()); return err },

@@ -38,7 +38,7 @@ func (s *Store) armRetention() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &s.retention
-	if s.mu.closed || r.armed || len(s.mu.topics) == 0 {
+	if s.mu.closed || s.still || r.armed || len(s.mu.topics) == 0 {
 		return
 	}
 	r.armed = true

@@ -27,13 +27,17 @@ type Store struct {
 	env    *log.Env
 	state  *stateFile
 	clean  bool // closed cleanly before this open
+	// still: nothing is deleted or cleaned behind its back, and it may be one that
+	// is not finished. It is a copy that is being made, or repaired.
+	still bool
 
 	// meta is __metadata. It is written to, and folders of topics are made and
 	// removed, by whoever has put something into admin: a channel and not a
 	// mutex, because it is held while the disk works.
-	meta  *log.Log
-	admin chan struct{}
-	found checkpoints // admin
+	meta       *log.Log
+	metaReport *log.Report // of its open, nil if there was nothing to be done
+	admin      chan struct{}
+	found      checkpoints // admin
 	// follow is what a store that was opened for reading has in place of lock,
 	// state and meta; nil otherwise.
 	follow *following

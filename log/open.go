@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
@@ -83,13 +84,19 @@ type opening struct {
 	mark int64
 	// epochsKnown: the checkpoint was there and sound.
 	epochsKnown bool
-	epochsWrong bool // a batch has shown that it is
-	around      bool // damage was found: read around it
+	// disproved is the highest epoch of it that, as batches show, never began; 0:
+	// there is none.
+	disproved int32
+	around    bool // damage was found: read around it
 	// newEpoch: a new leader epoch has begun where the log was cut.
 	newEpoch bool
 	// starved: a clean open met the limit of descriptors. Recovering would take as
 	// many, and read the whole log first.
 	starved error
+
+	// each and inspect are of a check, which asks more of a batch than recovery.
+	each    func(r *segment.Scan, pos int64, b codec.Batch) error
+	inspect func() segment.Inspect
 }
 
 // Open opens a partition's folder, recovering it where it was not closed in
@@ -133,10 +140,7 @@ func (o *opening) run() error {
 	if err := o.list(); err != nil {
 		return err
 	}
-	o.mark = o.st.RecoveryPoint
-	if o.st.MarksValid && o.st.Marks != nil {
-		o.mark = max(o.mark, o.st.Marks.Durable())
-	}
+	o.setMark()
 	l.external.Store(o.externalWatermark(0, noOffset))
 	if err := o.dropDeleted(); err != nil {
 		return err
@@ -158,6 +162,14 @@ func (o *opening) run() error {
 	}
 	l.segments.Store(newList(o.segs))
 	return o.finish()
+}
+
+// setMark finds the mark: what is known of it by the checkpoint and leat.state.
+func (o *opening) setMark() {
+	o.mark = o.st.RecoveryPoint
+	if o.st.MarksValid && o.st.Marks != nil {
+		o.mark = max(o.mark, o.st.Marks.Durable())
+	}
 }
 
 // list finds out what is in the folder, and finishes what a crash left half
@@ -452,11 +464,11 @@ func (o *opening) externalWatermark(start, end int64) int64 {
 // is given a new one by its controller.
 func (o *opening) settleEpochs(start, end int64) error {
 	l := o.l
-	if o.r.Shortened && !o.newEpoch {
+	if (o.r.Shortened || o.disproved > 0) && !o.newEpoch { // that truncation may have removed some of the end
 		o.assignEpoch(end)
 	}
 	changed := l.epochs.TruncateFromStart(start)
-	changed = l.epochs.TruncateFromEnd(end+1) || changed || o.newEpoch || !o.epochsKnown || o.epochsWrong
+	changed = l.epochs.TruncateFromEnd(end+1) || changed || o.newEpoch || !o.epochsKnown || o.disproved > 0
 	if _, ok := l.epochs.Latest(); !ok && !l.cfg().ExternalEpochs {
 		changed = l.epochs.Assign(0, end) || changed
 	}
@@ -469,7 +481,7 @@ func (o *opening) settleEpochs(start, end int64) error {
 	if !changed || l.damage != nil {
 		return nil
 	}
-	if err := l.writeEpochs(); err != nil || !o.epochsWrong || !o.st.MarksValid || o.st.Marks == nil {
+	if err := l.writeEpochs(); err != nil || o.disproved == 0 || !o.st.MarksValid || o.st.Marks == nil {
 		return err
 	}
 	// Readers in other processes have gone by the wrong ones.
@@ -491,7 +503,7 @@ func (o *opening) assignEpoch(end int64) {
 		latest.Epoch = -1
 	}
 	l.epochs.TruncateFromEnd(end + 1)
-	l.epochs.Assign(latest.Epoch+1, end)
+	l.epochs.Assign(max(latest.Epoch, o.disproved)+1, end)
 }
 
 // settleSidecars leaves no snapshot that cannot be used, and a sums file.

@@ -208,9 +208,14 @@ func (o *opening) others(base int64) bool { return o.st.Adopted && base < o.l.su
 func (o *opening) scan(seg *segment.Segment) (scanned, error) {
 	l := o.l
 	s := scanned{seg: seg, rewrite: -1}
-	r, err := seg.Scan(segment.ScanOptions{Around: o.around, Each: func(r *segment.Scan, pos int64, b codec.Batch) error {
+	r, err := seg.Scan(segment.ScanOptions{Around: o.around, Inspect: o.inspect, Each: func(r *segment.Scan, pos int64, b codec.Batch) error {
 		if base := b.BaseOffset(); base > r.Next && l.dense(r.Next) && !behindHole(r, pos) {
 			return &segment.Reject{Err: fmt.Errorf("batch begins at offset %d where %d is next: %w", base, r.Next, segment.ErrInvalidOffset)}
+		}
+		if o.each != nil {
+			if err := o.each(r, pos, b); err != nil {
+				return err
+			}
 		}
 		if s.rewrite < 0 && b.NextOffset() > o.mark {
 			s.rewrite = pos
@@ -218,7 +223,7 @@ func (o *opening) scan(seg *segment.Segment) (scanned, error) {
 		if e := b.LeaderEpoch(); e >= 0 {
 			if x, ok := l.epochs.Disproved(b); ok { // the truncation did not come to cut
 				l.epochs.Remove(x)
-				o.epochsWrong = true
+				o.disproved = max(o.disproved, x.Epoch)
 			}
 			l.noteEpoch(e, b.BaseOffset())
 		}

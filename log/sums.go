@@ -244,9 +244,11 @@ func (s *sums) forget(l *Log, below int64) {
 
 // sumFile reads a file of the folder for its sum; one that is not there is
 // empty.
-func (l *Log) sumFile(name string) (sum segment.FileSum, err error) {
+func (l *Log) sumFile(name string) (segment.FileSum, error) { return sumOf(l.env.fsys, l.dir, name) }
+
+func sumOf(fsys vfs.FS, dir, name string) (sum segment.FileSum, err error) {
 	sum.Name = name
-	f, err := l.env.fsys.Open(segment.Join(l.dir, name), vfs.ReadOnly)
+	f, err := fsys.Open(segment.Join(dir, name), vfs.ReadOnly)
 	if errors.Is(err, fs.ErrNotExist) {
 		return sum, nil
 	}

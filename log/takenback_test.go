@@ -76,7 +76,6 @@ func TestDisprovedEpoch(t *testing.T) {
 	g.log.Abandon()
 	e.Assign(0, 0)
 	e.Assign(1, 33)
-	e.Assign(2, 40) // that of a log that ended here once
 	g.putFile(epochsName, e.Append(nil))
 	g.st = OpenState{RecoveryPoint: 0, StartOffset: -1, HighWatermark: -1}
 	l := g.open()
@@ -85,5 +84,5 @@ func TestDisprovedEpoch(t *testing.T) {
 	require.Equal(t, []int64{0, 40}, []int64{int64(epoch), end})
 	kept, err := ParseEpochs(g.getFile(epochsName))
 	require.NoError(t, err)
-	require.Equal(t, []EpochEntry{{0, 0}, {2, 40}}, kept.Entries())
+	require.Equal(t, []EpochEntry{{0, 0}, {2, 40}}, kept.Entries(), "it may have been longer")
 }

@@ -190,7 +190,7 @@ func (l *Log) scanBelow(base int64, p *Producers, offset int64) (*segment.Scan, 
 func (t *truncation) prepare(lowered func() error) (err error) {
 	l := t.l
 	was := l.heights()
-	if t.scan.Valid == 0 || t.old.Pinned() {
+	if t.scan.Valid == 0 || t.old.Pinned() || t.old.Shared() {
 		if err := t.old.CopyHead(t.scan.Valid); err != nil {
 			return spaceError(err)
 		}
@@ -342,7 +342,9 @@ func (t *truncation) files() error {
 	if err := t.old.DropIndexes(); err != nil {
 		return err
 	}
-	if !t.copied && t.old.Pinned() {
+	// A backup shares the file between a look at the generation before and one
+	// after: if it has not seen it change, the second name is there by now.
+	if !t.copied && (t.old.Pinned() || t.old.Shared()) {
 		if err := t.old.CopyHead(t.scan.Valid); err != nil {
 			return err
 		}

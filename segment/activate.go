@@ -22,12 +22,15 @@ func (r *Scan) Finish() error { return r.w.times.MaybeAppend(r.w.maxTime, r.w.ma
 
 // Replaced says that another file of the same content has taken the place of the
 // one that was scanned.
-func (r *Scan) Replaced() { r.id = vfs.FileID{} }
+func (r *Scan) Replaced() { r.id, r.linked = vfs.FileID{}, false }
 
 // Activate makes the segment the active one, to be appended to behind what the
 // scan found valid. It rests: the file, which must hold nothing but zeros there,
 // is opened by the first append.
 func (s *Segment) Activate(r *Scan) error {
+	if err := s.ownScanned(r); err != nil {
+		return err
+	}
 	if r.id == (vfs.FileID{}) {
 		f, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadOnly)
 		if err != nil {
@@ -85,7 +88,7 @@ func (s *Segment) Resume() (r *Scan, err error) {
 	defer vfs.Recover(v.path, v.data, &err, vfs.SetFault())
 	var buf Buffer
 	size := s.size.Load()
-	r = &Scan{Next: s.base, w: s.newWriter(nil, size), id: v.id, size: size}
+	r = &Scan{Next: s.base, w: s.newWriter(nil, size), id: v.id, linked: v.linked, size: size}
 	if size == 0 {
 		return r, nil
 	}

@@ -136,7 +136,7 @@ func TestGoldenCorruptAround(t *testing.T) {
 		require.LessOrEqual(t, r.Valid, int64(len(b)))
 		if c.Name == "flip-third-crc" || c.Name == "hole-third" {
 			third := all.GoodLayout[2]
-			require.Equal(t, []Hole{{Pos: third[0], End: third[0] + third[1], Offset: 109, Err: r.Holes[0].Err}}, r.Holes)
+			require.Equal(t, []Hole{{Pos: third[0], End: third[0] + third[1], Offset: 109, Stop: StopCorrupt, Err: r.Holes[0].Err}}, r.Holes)
 			require.Equal(t, len(all.GoodBatches)-1, r.Batches)
 			require.Equal(t, StopEnd, r.Stop)
 		}

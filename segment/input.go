@@ -20,6 +20,9 @@ type scanInput struct {
 	// ahead checks CRCs in front of the scan; nil where there is no use.
 	ahead *verifier
 
+	// inspect looks at what was accepted; nil: nobody does.
+	inspect *inspector
+
 	tried int64 // bytes of what looked like batches behind damage
 
 	buf    []byte // without a map: bytes from at on

@@ -11,26 +11,34 @@ import (
 
 // Cut keeps the first size bytes and makes what the file has behind them read
 // as zero, in place: another process may have it mapped, and would fault on a
-// file that became shorter. It is durable when Cut returns.
+// file that became shorter. It is durable when Cut returns. A file that has other
+// names is left to them, and what is kept of it copied.
 func (s *Segment) Cut(size int64) (err error) {
-	return s.change(func(f vfs.File) error {
-		n, err := f.Size()
-		if err != nil || n <= size {
-			return err
-		}
-		return f.Zero(size, n-size)
-	})
+	return s.changeTail(size, func(f vfs.File, n int64) error { return f.Zero(size, n-size) })
 }
 
 // Trim cuts the file to size bytes, which drops nothing but zeros.
 func (s *Segment) Trim(size int64) error {
-	return s.change(func(f vfs.File) error {
+	return s.changeTail(size, func(f vfs.File, _ int64) error { return f.Truncate(size) })
+}
+
+// changeTail changes what the file, of n bytes, has behind the first size.
+func (s *Segment) changeTail(size int64, do func(f vfs.File, n int64) error) error {
+	shared := false
+	err := s.change(func(f vfs.File) error {
 		n, err := f.Size()
 		if err != nil || n <= size {
 			return err
 		}
-		return f.Truncate(size)
+		if shared = vfs.Links(f) > 1; shared {
+			return nil
+		}
+		return do(f, n)
 	})
+	if err == nil && shared {
+		err = s.own(size)
+	}
+	return err
 }
 
 // Rewrite writes the bytes from one position to another again as they are, and
@@ -88,6 +96,22 @@ func (s *Segment) Quarantine(size int64) (name string, n int64, err error) {
 	if err != nil || end <= size {
 		return "", 0, err
 	}
+	return s.quarantine(src, size, end)
+}
+
+// QuarantineRange is Quarantine of a stretch of the file, of which nothing is left
+// out.
+func (s *Segment) QuarantineRange(from, to int64) (name string, err error) {
+	src, err := s.fsys.Open(s.name(LogSuffix), vfs.ReadOnly)
+	if err != nil {
+		return "", err
+	}
+	defer src.Close()
+	name, _, err = s.quarantine(src, from, to)
+	return name, err
+}
+
+func (s *Segment) quarantine(src vfs.File, size, end int64) (name string, n int64, err error) {
 	for i := 0; ; i++ {
 		name = fmt.Sprintf("%020d.%d.quarantine", s.base, size)
 		if i > 0 {

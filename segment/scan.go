@@ -51,16 +51,19 @@ type Scan struct {
 	Holes []Hole
 
 	w *writer // the indexes, rebuilt
-	// id and size are the file's; filed says that its indexes are in their files.
-	id    vfs.FileID
-	size  int64
-	filed bool
+	// id and size are the file's, and linked says that it has other names; filed
+	// that its indexes are in their files.
+	id     vfs.FileID
+	size   int64
+	linked bool
+	filed  bool
 }
 
 // Hole is a damaged stretch of a segment: [Pos, End) holds no batch.
 type Hole struct {
 	Pos, End int64
 	Offset   int64 // the first offset lost
+	Stop     Stop
 	Err      error
 }
 
@@ -81,6 +84,10 @@ type ScanOptions struct {
 	// End stops the scan before the first batch that reaches beyond that offset;
 	// 0: nowhere. Nothing behind it is looked at.
 	End int64
+	// Inspect, if it is set, is made once for each goroutine that looks at the
+	// batches accepted, in any order and beside one another; the scan returns when
+	// all have been looked at.
+	Inspect func() Inspect
 }
 
 // Reject says that a batch with a good CRC cannot be right all the same.
@@ -119,12 +126,19 @@ func (s *Segment) scanFile(f vfs.File, o ScanOptions) (r *Scan, err error) {
 	}
 	in := s.openScan(f, size)
 	defer in.close()
+	in.inspect = newInspector(&o, in)
+	defer func() {
+		if ierr := in.inspect.close(); err == nil {
+			err = ierr
+		}
+	}()
 
 	r = &Scan{Next: s.base, w: s.newWriter(f, size), size: size}
 	r.w.file = nil
 	if r.id, err = f.ID(); err != nil {
 		return nil, err
 	}
+	r.linked = vfs.Links(f) > 1
 	defer vfs.Recover(f.Path(), in.data, &err, vfs.SetFault())
 	for {
 		if err := s.scan(r, in, o); err != nil {
@@ -142,7 +156,7 @@ func (s *Segment) scanFile(f vfs.File, o ScanOptions) (r *Scan, err error) {
 // resume moves a scan behind the damage that stopped it, to the next place
 // where a sound batch begins. It reports whether there is one.
 func (s *Segment) resume(r *Scan, in *scanInput) (again bool, err error) {
-	h := Hole{Pos: r.Valid, Offset: r.Next, End: in.size, Err: r.Err}
+	h := Hole{Pos: r.Valid, Offset: r.Next, End: in.size, Stop: r.Stop, Err: r.Err}
 	for pos := h.Pos + 1; pos+codec.HeaderSize <= in.size; pos++ {
 		pos, err = in.findMagic(pos)
 		if err != nil {
@@ -248,6 +262,7 @@ func (s *Segment) scan(r *Scan, in *scanInput, o ScanOptions) error {
 			r.Stop, r.Err = StopOrder, fmt.Errorf("batch of offsets %d to %d: %w: %w", base, last, ErrInvalidOffset, err)
 			return nil
 		}
+		in.inspect.add(r.Valid, b)
 		r.Batches++
 		r.Valid += int64(len(b))
 		r.Next = last + 1

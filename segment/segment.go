@@ -62,6 +62,8 @@ type Segment struct {
 		writer *writer  // of the active segment
 		closed bool     // no new pins
 		rest   *resting // of the active segment, when it has no writer
+		// replaced: the log file is not the one that was scanned (see own).
+		replaced bool
 	}
 }
 

@@ -22,7 +22,12 @@ func (s *Segment) Pinned() bool {
 
 // CopyHead makes a copy of the first size bytes of the log file, synced, under a
 // temporary name. PutHead gives it the segment's.
-func (s *Segment) CopyHead(size int64) (err error) {
+func (s *Segment) CopyHead(size int64) error {
+	return s.prepareHead(func(dst vfs.File) error { return s.copyHead(dst, size) })
+}
+
+// prepareHead makes what PutHead puts in place.
+func (s *Segment) prepareHead(fill func(dst vfs.File) error) (err error) {
 	name := s.name(LogSuffix) + temporarySuffix
 	if err := s.fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -31,7 +36,7 @@ func (s *Segment) CopyHead(size int64) (err error) {
 	if err != nil {
 		return fmt.Errorf("segment %d: %w", s.base, err)
 	}
-	err = s.copyHead(dst, size)
+	err = fill(dst)
 	if err == nil {
 		if err = dst.Sync(); err != nil {
 			err = fmt.Errorf("sync %s: %w", dst.Path(), err)

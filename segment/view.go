@@ -18,6 +18,7 @@ type view struct {
 	file   vfs.File   // nil when m is there and the segment is sealed
 	shared bool       // file belongs to the writer
 	id     vfs.FileID // of the file, if the view has opened it
+	linked bool       // that file has other names
 	path   string     // of the log file, for errors
 
 	indexes atomic.Pointer[indexes] // loaded on demand; nil for the active segment
@@ -64,7 +65,7 @@ func (s *Segment) openView() (*view, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	v := &view{file: f, path: f.Path(), id: id}
+	v := &view{file: f, path: f.Path(), id: id, linked: vfs.Links(f) > 1}
 	switch {
 	case r != nil && !s.cfg.Mapped:
 		// It may grow, by writes beside which maps are not used anywhere else.

@@ -34,7 +34,7 @@ type consumer struct {
 
 	reading map[int32]*partitionReader
 	damaged error // a partition that ended before its end
-	open    int // partitions that have not ended
+	open    int   // partitions that have not ended
 	next    chan arrival
 	readers sync.WaitGroup
 }

@@ -55,7 +55,9 @@ func sorted(t testing.TB, out string) string {
 
 func TestConsumeFrom(t *testing.T) {
 	dir, from := timed(t)
-	at := func(minutes int) string { return from.Add(time.Duration(minutes) * time.Minute).Format(time.RFC3339Nano) }
+	at := func(minutes int) string {
+		return from.Add(time.Duration(minutes) * time.Minute).Format(time.RFC3339Nano)
+	}
 	for _, test := range []struct {
 		args []string
 		want string

@@ -87,7 +87,9 @@ is one, is made for programs: an object a line.`,
 		newProduce(), newConsume(), newFetch(),
 		newTopics(),
 		newStat(),
+		newCheck(),
 		newCompact(),
+		newRecover(), newRepair(), newBackup(),
 	)
 	group(root, "Topics and records:", "topics", "produce", "consume", "fetch", "stat")
 	group(root, "Looking after a store:", "dump", "check", "repair", "recover", "backup", "compact")

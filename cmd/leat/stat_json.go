@@ -80,11 +80,3 @@ func stateJSON(t *leat.Topic, p *leat.PartitionState) any {
 	}
 	return out
 }
-
-// known is an offset or a size, null if it is -1.
-func known(n int64) *int64 {
-	if n < 0 {
-		return nil
-	}
-	return &n
-}

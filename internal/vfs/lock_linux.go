@@ -37,3 +37,6 @@ func unlockRange(fd int) {
 	none := unix.Flock_t{Type: unix.F_UNLCK, Whence: io.SeekStart}
 	_ = unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &none)
 }
+
+// askLock asks for a lock like that of lockRange, and takes none.
+const askLock = unix.F_OFD_GETLK

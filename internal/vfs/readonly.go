@@ -23,6 +23,9 @@ func NewReadOnly(fsys FS) FS { return &readOnly{fsys} }
 
 type readOnly struct{ FS }
 
+// Under is the tree itself.
+func (r *readOnly) Under() FS { return r.FS }
+
 func (r *readOnly) refuse(op, name string) error {
 	return &fs.PathError{Op: op, Path: r.Path(name), Err: errReading}
 }
