@@ -268,9 +268,10 @@ func (s *Store) cleanOne(ctx context.Context, c *cleaning, where func() (int64, 
 		return done, false, err
 	}
 	begun := time.Now()
+	generation := c.log.Generation() // before the checkpoint is asked
 	first, ok, err := where()
 	if err == nil && ok {
-		done, err = s.cleanFrom(ctx, c, first, begun)
+		done, err = s.cleanFrom(ctx, c, generation, first, begun)
 	}
 	release()
 	if err == nil && !ok {
@@ -285,8 +286,8 @@ func (s *Store) cleanOne(ctx context.Context, c *cleaning, where func() (int64, 
 }
 
 // cleanFrom is the round itself.
-func (s *Store) cleanFrom(ctx context.Context, c *cleaning, first int64, now time.Time) (log.Cleaned, error) {
-	generation, start := c.log.Generation(), c.log.LogStartOffset()
+func (s *Store) cleanFrom(ctx context.Context, c *cleaning, generation, first int64, now time.Time) (log.Cleaned, error) {
+	start := c.log.LogStartOffset()
 	done, err := c.log.Compact(ctx, s.cleanOptions(c, first, now))
 	switch {
 	case err == nil:

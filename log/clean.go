@@ -29,7 +29,7 @@ type CleanOptions struct {
 	// negative: no limit.
 	MinLag, MaxLag time.Duration
 	// TombstoneRetain is how long a tombstone or a marker stays after the first
-	// cleaning that could have removed it [delete.retention.ms].
+	// cleaning that could have removed it [delete.retention.ms]; negative: for good.
 	TombstoneRetain time.Duration
 	// MapBytes bounds the memory for keys [log.cleaner.dedupe.buffer.size].
 	MapBytes int64

@@ -92,9 +92,11 @@ func (c *cleaner) lastOfProducer(b codec.Batch) bool {
 	return b.IsControl() && b.ProducerEpoch() == r.epoch
 }
 
-// mayBegin tells whether a batch can be given a delete horizon: once, and none
-// before 1970.
-func (c *cleaner) mayBegin(b codec.Batch) bool { return !b.HasDeleteHorizon() && c.horizon() >= 0 }
+// mayBegin tells whether a batch can be given a delete horizon: once, none before
+// 1970, and none at all when tombstones stay for good.
+func (c *cleaner) mayBegin(b codec.Batch) bool {
+	return !b.HasDeleteHorizon() && c.o.TombstoneRetain >= 0 && c.horizon() >= 0
+}
 
 // horizon is the delete horizon that this cleaning sets.
 func (c *cleaner) horizon() int64 { return c.now + c.o.TombstoneRetain.Milliseconds() }

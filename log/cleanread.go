@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"time"
 
@@ -23,7 +24,11 @@ type sourceWalk struct {
 	// inside: next may lie inside of the batch at pos.
 	inside bool
 	done   bool
-	each   func(codec.Batch) (more bool, err error)
+	// whole: the segment is read from its beginning to its end, and crc is that of
+	// what has been read of it.
+	whole bool
+	crc   uint32
+	each  func(codec.Batch) (more bool, err error)
 }
 
 // eachBatch calls f for the batches of segment i of list, from the one that holds
@@ -38,7 +43,7 @@ func (c *cleaner) eachBatch(list *list, i int, offset int64, f func(codec.Batch)
 		return err
 	}
 	defer s.Unpin()
-	w := sourceWalk{c: c, seg: s, next: s.Base(), end: list.bases[i+1], each: f}
+	w := sourceWalk{c: c, seg: s, next: s.Base(), end: list.bases[i+1], each: f, whole: offset <= s.Base()}
 	if offset > s.Base() {
 		pos, err := s.Find(offset, &c.buf)
 		if err != nil {
@@ -79,13 +84,16 @@ func (w *sourceWalk) chunk() (err error) {
 			if w.next < w.end && w.c.l.dense(w.next) {
 				return w.corrupt(fmt.Errorf("the next segment begins at offset %d: offsets from %d on are missing", w.end, w.next))
 			}
-			return nil
+			return w.sealed()
 		}
 		if err == nil {
 			err = w.check(b)
 		}
 		if err != nil {
 			return w.c.l.Corrupt(err)
+		}
+		if w.whole {
+			w.crc = crc32.Update(w.crc, castagnoli, b)
 		}
 		more, err := w.each(b)
 		if err != nil {
@@ -140,6 +148,24 @@ func (w *sourceWalk) check(b codec.Batch) error {
 		return w.corrupt(fmt.Errorf("batch reaches offset %d, and the next segment begins at %d", b.LastOffset(), w.end))
 	}
 	return nil
+}
+
+// sealed compares what was read to what was sealed. Where offsets may be missing
+// nothing else tells that a batch has another offset than it had, or is gone; and
+// what is made of this segment would look sound for ever. Where others have written
+// the folder the sums say nothing.
+func (w *sourceWalk) sealed() error {
+	l := w.c.l
+	want, ok := l.sums.of(w.seg.Base(), segment.LogSuffix)
+	switch {
+	case !w.whole, !ok, l.denseFrom.Load() == noOffset, want.Size == w.pos && want.CRC == w.crc:
+		return nil
+	case !l.lists(w.seg):
+		return errSuperseded // the sum may be another's of its name
+	}
+	w.pos, w.next = 0, w.seg.Base()
+	return w.corrupt(fmt.Errorf("the file is not the one that was sealed: %d bytes and CRC-32C %08x, and were %d and %08x (segments.sum)",
+		w.seg.Size(), w.crc, want.Size, want.CRC))
 }
 
 func (w *sourceWalk) corrupt(err error) error {

@@ -546,6 +546,9 @@ func (l *Log) replayProducers(p *Producers, segs []*segment.Segment, snapshots [
 		if err == nil {
 			p.Load(list, time.Now().UnixMilli(), l.expirationMs())
 			at = s
+			if err := l.dropEnded(p, segs, s); err != nil {
+				return broken, err
+			}
 			break
 		}
 		if errors.Is(err, vfs.ErrTooManyFiles) {
