@@ -174,6 +174,7 @@ func TestProduceBatches(t *testing.T) {
 				})
 				if i < 9 {
 					time.Sleep(c.gap)
+					synctest.Wait()
 				}
 			}
 			require.NoError(t, p.Flush(ctx))
@@ -204,6 +205,7 @@ func TestProduceLinger(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		require.Equal(t, map[int]time.Duration{0: 2 * time.Second, 1: 2 * time.Second, 2: 2 * time.Second, 3: 8 * time.Second}, times)
 		async(4)
 		require.NoError(t, p.Produce(ctx, &Record{Topic: "orders"}))
