@@ -422,6 +422,7 @@ func TestProduceContext(t *testing.T) {
 		g.open()
 		require.NoError(t, p.Flush(ctx))
 		require.Equal(t, []string{"v0", "handed over", "async"}, valuesOf(t, q))
+		require.Equal(t, Record{}, *first, "nothing is told of it any more")
 		require.Equal(t, []int64{2}, a.offsets)
 		require.Zero(t, p.room.used.Load())
 		g.shut()
@@ -476,6 +477,25 @@ func TestProduceFull(t *testing.T) {
 		require.Equal(t, int64(7), q.LogEndOffset())
 		require.Zero(t, p.room.used.Load())
 
+		// Who waits is not overtaken, though there is room for less.
+		g.shut()
+		require.NoError(t, p.TryProduce(record("a"), nil))
+		go func() { huge <- p.Produce(ctx, &Record{Topic: "orders", Value: make([]byte, 10_000)}) }()
+		synctest.Wait()
+		require.Equal(t, ErrFull, p.TryProduce(record("e"), a.done))
+		g.open()
+		require.NoError(t, <-huge)
+
+		// A callback finds room, that of its own record.
+		var inside error
+		p.ProduceAsync(ctx, &Record{Topic: "orders", Value: make([]byte, 10_000)}, func(*Record, error) {
+			inside = p.TryProduce(record("i"), nil)
+		})
+		require.NoError(t, p.Flush(ctx))
+		require.NoError(t, inside)
+		require.NoError(t, p.Flush(ctx))
+		require.Equal(t, int64(11), q.LogEndOffset())
+
 		// Close wakes those who wait for room.
 		g.shut()
 		for range 4 {
@@ -491,7 +511,28 @@ func TestProduceFull(t *testing.T) {
 		require.Equal(t, ErrClosed, p.TryProduce(record("g"), nil))
 		require.Equal(t, ErrClosed, p.Produce(ctx, record("g")))
 		require.NoError(t, p.Close())
-		require.Equal(t, int64(11), q.LogEndOffset())
+		require.Equal(t, int64(15), q.LogEndOffset())
+		require.NoError(t, st.Close())
+	})
+}
+
+// TestProduceFlushParts: Flush waits for all of a batch that was stored in parts.
+func TestProduceFlushParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, err := OpenMem(nil)
+		require.NoError(t, err)
+		part(t, st, "orders", TopicConfig{})
+		p, err := st.Producer(ProducerConfig{Linger: time.Hour})
+		require.NoError(t, err)
+		p.ProduceAsync(ctx, &Record{Topic: "orders", Timestamp: time.Now().Add(100 * time.Hour)}, nil)
+		release := make(chan struct{})
+		p.ProduceAsync(ctx, &Record{Topic: "orders"}, func(*Record, error) { <-release })
+		soon, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		require.ErrorIs(t, p.Flush(soon), context.DeadlineExceeded)
+		close(release)
+		require.ErrorIs(t, p.Flush(ctx), ErrInvalidTimestamp)
+		require.NoError(t, p.Close())
 		require.NoError(t, st.Close())
 	})
 }

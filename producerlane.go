@@ -2,7 +2,6 @@ package leat
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -103,8 +102,6 @@ func (l *lane) add(e entry, sticky bool) (laneAnswer, error) {
 		return laneRetired, nil
 	case p.closed.Load():
 		return laneTook, ErrClosed
-	case r.Key == nil && l.part.keyed.Load():
-		return laneTook, fmt.Errorf("%w: it has no key, and %s is compacted", ErrInvalidRecord, l.part.topic.name)
 	case sticky && l.leaveLocked():
 		l.mu.stuck, l.mu.stuckRecords = 0, 0
 		if l.topic.topic.count() > 1 {

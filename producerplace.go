@@ -63,7 +63,7 @@ func (l *lane) placeOne(b *pending) {
 	}
 }
 
-// checkKeys is for a topic that has become a compacted one since.
+// checkKeys refuses what Append refuses.
 func (l *lane) checkKeys(records []Record) error {
 	if !l.part.keyed.Load() {
 		return nil
