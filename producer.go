@@ -58,7 +58,8 @@ const (
 // runs on a goroutine of the producer's, without a lock; while it blocks, others'
 // records are stored, and the callbacks of that partition and its buffer wait. It
 // may produce, by TryProduce: by ProduceAsync it could wait for room that only its
-// own return makes. It must not wait for Flush or Close, which wait for it. What
+// own return makes. It must not wait for Flush or Close, which wait for it; nor must
+// a call of an Observer, made while a batch is stored, wait for the producer. What
 // panics there is caught, logged and told to Observer.Background, and the next is
 // called.
 //
