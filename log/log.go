@@ -56,6 +56,7 @@ type Log struct {
 		flushing bool  // a goroutine syncs because of dirty
 		epoch    int32
 		clock    clock
+		stamped  int64     // what it said to the last append, 0 if not asked
 		rolled   time.Time // when the active segment was made, for batches without time
 
 		turn      uint32   // counts uncontended appends, of which some are measured
