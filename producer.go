@@ -154,7 +154,7 @@ func (p *Producer) Produce(ctx context.Context, records ...*Record) error {
 	added := 0
 	defer func() {
 		if added < len(records) { // the Partitioner has panicked
-			w.kick(nil)
+			w.kickAll()
 			w.finish(len(records)-added+1, nil)
 		}
 	}()

@@ -131,12 +131,20 @@ func (p *Producer) newWaiter(left int, cost int64) *waiter {
 // kick sets the lanes to work, and does the last's himself where he can. A nil
 // ctx: he cannot.
 func (w *waiter) kick(ctx context.Context) {
+	last := len(w.lanes) - 1
 	for i, l := range w.lanes {
-		if ctx != nil && i == len(w.lanes)-1 {
+		if i == last {
 			l.help(ctx)
 		} else {
 			l.kick()
 		}
+	}
+}
+
+// kickAll has others send all of it.
+func (w *waiter) kickAll() {
+	for _, l := range w.lanes {
+		l.kick()
 	}
 }
 

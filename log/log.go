@@ -51,8 +51,8 @@ type Log struct {
 	w struct {
 		active   *segment.Segment
 		scratch  *scratch
-		armed    bool  // the flush timer runs
-		dirty    int64 // bytes appended since it was armed
+		dirty    int64 // bytes appended since the flush timer was armed
+		armed    bool  // it runs
 		flushing bool  // a goroutine syncs because of dirty
 		epoch    int32
 		clock    clock

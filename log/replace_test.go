@@ -305,9 +305,9 @@ func TestReplaceSuperseded(t *testing.T) {
 // when a clean close left it and only a replacement came since.
 func TestReplaceAtRest(t *testing.T) {
 	forEachWriter(t, smallSegments, func(t *testing.T, g *rig) {
-		l := g.open()
+		g.open()
 		g.add(60, Synced)
-		l = g.reopen()
+		l := g.reopen()
 		require.NoError(t, sift(l, 0, 3, even))
 		require.True(t, l.w.active.Resting())
 		require.Zero(t, g.env.Awake())
