@@ -138,6 +138,24 @@ func TestBackupShared(t *testing.T) {
 		"delete the topic": func(t testing.TB, dir string, w Writer) {
 			edit(t, dir, w, func(p *Partition) { require.NoError(t, p.Topic().store.DeleteTopic(ctx, "orders")) })
 		},
+		"compact": func(t testing.TB, dir string, w Writer) {
+			edit(t, dir, w, func(p *Partition) {
+				c := p.Topic().Config()
+				c.Cleanup = CleanupCompact
+				require.NoError(t, p.Topic().SetConfig(ctx, c))
+				_, err := p.Append(ctx, Record{Key: []byte("k3"), Value: []byte("another")})
+				require.NoError(t, err)
+				first := fmt.Sprintf("%020d.log", bases(t, filepath.Join(dir, "orders-0"))[0])
+				was := tree(t, filepath.Join(dir, "orders-0"))[first]
+				require.NoError(t, p.Topic().Compact(ctx, nil))
+				require.NotEqual(t, was, tree(t, filepath.Join(dir, "orders-0"))[first])
+				fill(t, p, 30)
+			})
+		},
+		"repair what is torn": func(t testing.TB, dir string, w Writer) {
+			require.NotEmpty(t, repaired(t, dir, true))
+			edit(t, dir, w, func(p *Partition) { fill(t, p, 30) })
+		},
 		"recover a torn tail in what was sealed": func(t testing.TB, dir string, w Writer) {
 			// Without anything that says how far it was durable.
 			for _, name := range []string{stateName, recoveryName, cleanName, "orders-0/segments.sum"} {
@@ -310,14 +328,21 @@ func TestBackupRefuses(t *testing.T) {
 // TestBackupOfDamage: a damaged store is not copied as if it were sound.
 func TestBackupOfDamage(t *testing.T) {
 	for name, harm := range map[string]func(t testing.TB, folder string, base []int64){
-		"batch":        func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 100) },
-		"leader epoch": func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 15) },
-		"base offset":  func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 7) },
+		"batch":             func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 100) },
+		"leader epoch":      func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 15) },
+		"base offset":       func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[1], 7) },
+		"last leader epoch": func(t testing.TB, folder string, base []int64) { flipBit(t, folder, base[len(base)-1], 15) },
+		"leader epochs": func(t testing.TB, folder string, base []int64) {
+			require.NoError(t, os.WriteFile(filepath.Join(folder, "leader-epoch-checkpoint"), []byte("0\n2\n3 0\n4 50\n"), 0o600))
+		},
 		"missing": func(t testing.TB, folder string, base []int64) {
 			require.NoError(t, os.Remove(filepath.Join(folder, fmt.Sprintf("%020d.log", base[2]))))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "last leader epoch" && bits.UintSize == 32 {
+				t.Skip("nothing tells that the checkpoint has the latest epoch")
+			}
 			dir := t.TempDir()
 			edit(t, dir, WriterAuto, nil)
 			folder := filepath.Join(dir, "orders-0")
@@ -473,5 +498,28 @@ func TestBackupOfKafka(t *testing.T) {
 				require.NoError(t, c.Close())
 			}
 		})
+	}
+}
+
+// TestBackupOfUnused: a partition that was made and never opened has no segment.
+func TestBackupOfUnused(t *testing.T) {
+	dir, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	st := diskStore(t, dir, nil)
+	fill(t, part(t, st, "orders", TopicConfig{Partitions: 3}), 5) // of partition 0
+	f, err := OpenReadOnly(dir, nil)
+	require.NoError(t, err)
+	r, err := f.Backup(ctx, to, BackupOptions{})
+	require.NoError(t, err)
+	require.Equal(t, 3, r.Partitions)
+	require.NoError(t, f.Close())
+	for finding, err := range Check(ctx, to, nil) {
+		require.NoError(t, err)
+		t.Errorf("%+v", finding)
+	}
+	c := diskStore(t, to, nil)
+	tp, err := c.Topic("orders")
+	require.NoError(t, err)
+	for p := range tp.Partitions() {
+		fill(t, p, 1)
 	}
 }

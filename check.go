@@ -78,7 +78,7 @@ func openToCheck(dir string) (_ vfs.FS, folder string, err error) {
 		return nil, "", err
 	}
 	list, err := fsys.ReadDir(".")
-	if err != nil || !slices.ContainsFunc(list, isLogFile) {
+	if err != nil || !slices.ContainsFunc(list, isOfPartition) {
 		return fsys, "", err
 	}
 	full, err := filepath.Abs(dir)
@@ -97,6 +97,12 @@ func openToCheck(dir string) (_ vfs.FS, folder string, err error) {
 		return fsys, ".", nil // it may be another's, and closed to us
 	}
 	return around, name, fsys.Close()
+}
+
+// isOfPartition tells that a folder is that of a partition, even one without any
+// segment: none has been made yet, or all are gone.
+func isOfPartition(e vfs.Info) bool {
+	return isLogFile(e) || e.Name == partitionMetadata || e.Name == sumsName
 }
 
 func isLogFile(e vfs.Info) bool {
@@ -164,7 +170,7 @@ func (c *checker) run() error {
 	if err := c.metadata(folders); err != nil {
 		return err
 	}
-	folders = slices.DeleteFunc(folders, func(f string) bool { return f == c.topics.checked })
+	folders = slices.DeleteFunc(folders, func(f string) bool { return f == c.topics.checked || c.topics.left[f] })
 	if err := c.partitions(folders); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -380,4 +381,22 @@ func TestCheckProgress(t *testing.T) {
 		return true
 	})
 	require.Equal(t, size, was)
+}
+
+// TestCheckEmptyPartition: the folder of a partition is one without any segment, too.
+func TestCheckEmptyPartition(t *testing.T) {
+	dir := t.TempDir()
+	st, err := Open(dir, nil)
+	require.NoError(t, err)
+	fill(t, part(t, st, "orders", TopicConfig{Partitions: 2}), 3)
+	require.NoError(t, st.Close())
+	list, errs := checkDir(t, dir+"/orders-1")
+	require.Empty(t, errs)
+	require.Empty(t, list)
+
+	require.NoError(t, os.Remove(dir+"/orders-0/"+segment.FileName(0, segment.LogSuffix)))
+	list, errs = checkDir(t, dir+"/orders-0")
+	require.Empty(t, errs)
+	require.Len(t, damageOf(list), 1)
+	require.Equal(t, log.FindingMissing, damageOf(list)[0].Kind)
 }

@@ -17,7 +17,8 @@ type checkedTopics struct {
 	adopted bool // what was in the directory before Leat has its records
 	records map[string]*topicRecord
 	live    map[string]*Topic
-	checked string // the folder of __metadata, once it has been checked
+	checked string          // the folder of __metadata, once it has been checked
+	left    map[string]bool // folders that the next open removes, whatever is in them
 
 	ids map[string]idIn // topic ids as folders have them, of topics that no record names
 }
@@ -41,7 +42,7 @@ type checkedFolder struct {
 // metadata checks __metadata, and takes in what it says.
 func (c *checker) metadata(folders []string) error {
 	t := &c.topics
-	t.ids = map[string]idIn{}
+	t.ids, t.left = map[string]idIn{}, map[string]bool{}
 	t.records, t.live = map[string]*topicRecord{}, map[string]*Topic{}
 	folder := folderName(metadataTopic, 0)
 	if _, err := c.fsys.Stat(folder); errors.Is(err, fs.ErrNotExist) {
@@ -137,20 +138,21 @@ func (c *checker) compareFolders(s *Store, folders []string) error {
 		return nil
 	}
 	there := map[string]bool{}
-	for _, f := range folders {
-		there[f] = true
-		name, id, _ := parseFolder(f)
+	for _, folder := range folders {
+		there[folder] = true
+		name, id, _ := parseFolder(folder)
 		t := c.topics.live[name]
 		if t != nil && t.has(id) || !c.topics.adopted {
 			continue
 		}
-		f := c.inRoot(SeverityNotice, log.FindingFolder, f, "it is the folder of no topic")
+		f := c.inRoot(SeverityNotice, log.FindingFolder, folder, "it is the folder of no topic")
 		f.Repair = "it is left alone; Store.Import takes it in, from another directory"
 		if r := c.topics.records[name]; r != nil && r.state == topicDeleting {
 			f.Kind, f.What, f.Repair = log.FindingLeftover, "its topic was being deleted", log.FindingLeftover.Repair(SeverityNotice)
 		} else if ok, err := s.unfinished(folderName(name, id)); err == nil && ok {
 			f.Kind, f.What, f.Repair = log.FindingLeftover, "it is of a topic whose creation was interrupted", log.FindingLeftover.Repair(SeverityNotice)
 		}
+		c.topics.left[folder] = f.Kind == log.FindingLeftover
 		if err := c.found(f); err != nil {
 			return err
 		}
@@ -202,8 +204,9 @@ func (c *checker) partition(folder string, st log.CheckState) (*checkedFolder, e
 				words[i] = littleEndian(l[i])
 			}
 			p.state.Marks, p.state.MarksValid = log.NewMarks(&words, nil), true
-		} else if !r.clean && r.lines != nil && !t.adopted && p.state.RecoveryPoint < 0 {
+		} else if !r.clean && r.lines != nil && p.state.RecoveryPoint < 0 && (!t.adopted || c.isOurs(folder)) {
 			// The power went before anything was said of it: nothing is beyond suspicion.
+			// Of what Kafka left, Leat has written to what has sums.
 			p.state.RecoveryPoint = 0
 		}
 	}

@@ -222,7 +222,7 @@ func TestCompactMemory(t *testing.T) {
 	var told events
 	st := openStore(t, vfs.NewMem(), &Options{Cleaner: Cleaner{Off: true, Memory: minCleanerMemory}, Observer: &Observer{Compact: told.add}})
 	p := part(t, st, "orders", compacted)
-	puts(t, p, 3000, 1500)
+	puts(t, p, 1500, 1200)
 	want := latestOf(rowsOf(t, p))
 	require.NoError(t, p.Compact(ctx, nil))
 	require.Equal(t, want, rowsOf(t, p))
@@ -231,8 +231,8 @@ func TestCompactMemory(t *testing.T) {
 	for i, e := range list[1:] {
 		require.Greater(t, e.Offset, list[i].Offset)
 	}
-	require.Equal(t, int64(3000), list[len(list)-1].Offset)
-	require.Equal(t, int64(3000), st.found.cleaned((&cleaning{topic: p.topic}).key(), p.log.Load()))
+	require.Equal(t, int64(1500), list[len(list)-1].Offset)
+	require.Equal(t, int64(1500), st.found.cleaned((&cleaning{topic: p.topic}).key(), p.log.Load()))
 }
 
 // TestCompactRate: a cleaning takes as long as it may.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -298,8 +299,11 @@ func (g *compactModel) last() (at time.Time) {
 func (g *compactModel) crashCleaning() {
 	when, n := g.rng.IntN(60), 0
 	choice := g.rng.Uint64()
+	var seeing sync.Mutex // what works in the background comes by, too
 	var left *vfs.Mem
 	g.m.SetHook(func(op vfs.Op, name string, before bool) error {
+		seeing.Lock()
+		defer seeing.Unlock()
 		if !op.Mutates() || left != nil {
 			return nil
 		}
@@ -317,9 +321,12 @@ func (g *compactModel) crashCleaning() {
 	g.m.SetHook(nil)
 	g.noteCleanings()
 	g.check()
-	if left != nil {
+	seeing.Lock()
+	tree := left
+	seeing.Unlock()
+	if tree != nil {
 		g.sum.crashes++
-		g.crash(left)
+		g.crash(tree)
 	}
 }
 

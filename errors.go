@@ -39,6 +39,12 @@ var (
 	ErrStaleEpoch         = log.ErrStaleEpoch         // FENCED_LEADER_EPOCH
 )
 
+// What a producer says.
+var (
+	ErrFull           = errors.New("leat: producer buffer full")                         // BufferExhaustedException; TryProduce, when MaxBuffered is reached
+	ErrUnknownOutcome = errors.New("leat: it is not known whether the record is stored") // see Producer
+)
+
 // OffsetError is ErrOffsetOutOfRange with the range that there was: Start is
 // the log start offset, End the log end offset.
 type OffsetError = log.OffsetError

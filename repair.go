@@ -131,7 +131,7 @@ func (r *repairing) run() (err error) {
 		return err
 	}
 	if !r.apply {
-		fsys = vfs.NewReadOnly(fsys)
+		fsys = vfs.NewDraft(fsys)
 	}
 	r.mended, r.told = map[log.TopicPartition]bool{}, map[string]bool{}
 	s := newStore(fsys, nil)
@@ -421,13 +421,8 @@ func (r *repairing) partition(t *Topic, id int32, there bool) error {
 			return err
 		}
 	}
-	if r.apply {
-		if err := log.SettleFolder(r.env, folder); err != nil {
-			return err
-		}
-	}
 	plan, err := log.PlanRepair(r.ctx, r.env, folder, t.logConfig(id), st)
-	if errors.Is(err, ErrUnsupported) || errors.Is(err, vfs.ErrType) {
+	if errors.Is(err, ErrUnsupported) || errors.Is(err, vfs.ErrType) || errors.Is(err, ErrCorrupt) {
 		step.What, step.Err = "it cannot be looked at", err
 		return r.tell(step)
 	}

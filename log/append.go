@@ -59,7 +59,8 @@ func (l *Log) Append(ctx context.Context, records []Record, d Durability) (int64
 	if d == 0 {
 		d = l.cfg().Durability
 	}
-	f, err := l.inspect(records)
+	kind := l.cfg().Compression // once: it may be changed meanwhile
+	f, err := l.inspect(records, kind)
 	if err != nil {
 		return 0, err
 	}
@@ -75,11 +76,11 @@ func (l *Log) Append(ctx context.Context, records []Record, d Durability) (int64
 		w = l.obs.watch()
 	}
 	switch {
-	case l.cfg().Compression != compress.None:
+	case kind != compress.None:
 		if d != Synced && w.begin == 0 && rarely() {
 			w = l.obs.sampled()
 		}
-		base, s, err = l.appendCompressed(records, f, 0, d)
+		base, s, err = l.appendCompressed(records, f, kind, 0, d)
 	case d == Synced && l.sync.busy.Load():
 		// The records cannot be durable before the sync under way has ended, and
 		// the next one: what gathers until then becomes one batch.
@@ -109,8 +110,9 @@ func (l *Log) Append(ctx context.Context, records []Record, d Durability) (int64
 	return base, nil
 }
 
-// inspect refuses what cannot be stored, before anything is done.
-func (l *Log) inspect(records []Record) (facts, error) {
+// inspect refuses what cannot be stored with a compression of kind, before
+// anything is done.
+func (l *Log) inspect(records []Record, kind compress.Codec) (facts, error) {
 	if len(records) == 0 {
 		return facts{}, fmt.Errorf("%w: no records", ErrInvalidRecord)
 	}
@@ -144,7 +146,7 @@ func (l *Log) inspect(records []Record) (facts, error) {
 	if bound > int64(l.cfg().MaxBatchBytes) {
 		// The bound is generous: only now is the exact size worth its time.
 		n := int64(codec.HeaderSize + tightSize(records, 0, records[0].Timestamp))
-		if n > int64(l.cfg().MaxBatchBytes) && l.cfg().Compression == compress.None {
+		if n > int64(l.cfg().MaxBatchBytes) && kind == compress.None {
 			return f, l.tooLarge(n)
 		}
 	}
@@ -366,6 +368,7 @@ func (l *Log) appendLocked(groups [][]Record, count int, f facts, d Durability) 
 	last := base + int64(count) - 1
 	h := &l.scratch().header
 	now := l.stamp(h, &f, &l.w.clock)
+	l.w.stamped = now
 	seg, n, err := l.room(base, last, f.bound, h.MaxTimestamp, groups)
 	if err != nil {
 		return 0, err

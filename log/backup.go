@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
@@ -22,7 +23,10 @@ import (
 //
 //  1. the end and the generation are fixed. Up to a durable end nothing changes
 //     any more, as long as the generation does not
-//  2. all files are linked, or copied, the newest first
+//  2. all files are linked, or copied, the newest first. A cleaning takes records
+//     out because of others behind them, which are durable by then: so of a log
+//     that is cleaned the end is fixed again behind that, until no further segment
+//     comes before it
 //  3. the folder is listed again. A file that was taken and is still the one of
 //     that name has been there all the time in between: so all of those together
 //     have been the log at one moment. What retention removed meanwhile was the
@@ -58,6 +62,9 @@ type Backup struct {
 // errMeanwhile says that the folder changed while it was copied.
 var errMeanwhile = errors.New("the folder was changed while it was copied")
 
+// errHalfway says that a cleaning is about to put a segment in place, or died then.
+var errHalfway = errors.New("a cleaning is about to replace segments; if no process has the store open, leat recover finishes that")
+
 // backupTries bounds the attempts at one log, with pauses that grow between them.
 const backupTries = 20
 
@@ -77,7 +84,8 @@ func (l *Log) Backup(ctx context.Context, to vfs.FS, dir string, o BackupOptions
 		if err != nil && l.closed.Load() {
 			return r, errors.Join(ErrClosed, err)
 		}
-		if !errors.Is(err, errMeanwhile) && !isMissing(err) || try == backupTries {
+		again := errors.Is(err, errMeanwhile) || errors.Is(err, errHalfway) || isMissing(err)
+		if !again || try == backupTries {
 			return r, err
 		}
 		if _, err := b.from.Stat(l.dir); err != nil {
@@ -101,8 +109,13 @@ type backup struct {
 
 	generation int64
 	start, end int64
+	known      bool // words tell of it at each moment
 	sums       Sums
+	epochs     *Epochs         // nil: not known
 	have       map[int64]taken // by base offset; never the last segment
+	tail       vfs.FileID      // of the last segment's log file
+	// behind: the end was fixed when all segments had been taken.
+	behind bool
 }
 
 // taken is a log file that is in the copy.
@@ -171,17 +184,19 @@ func (b *backup) clear() error {
 }
 
 func (b *backup) once(ctx context.Context) (Backup, error) {
-	known, err := b.stand()
+	var err error
+	if b.known, err = b.stand(); err != nil {
+		return Backup{}, err
+	}
+	b.o.Links = b.o.Links && b.known
+	sealed, tail, err := b.gather(ctx)
 	if err != nil {
 		return Backup{}, err
 	}
-	b.o.Links = b.o.Links && known
-	bases, err := b.list()
-	if err != nil {
-		return Backup{}, err
+	if tail < 0 {
+		return Backup{}, b.to.SyncDir(b.dir) // the partition was made, and never used
 	}
-	sealed, tail := bases[:len(bases)-1], bases[len(bases)-1]
-	if err := b.take(ctx, sealed); err != nil {
+	if b.epochs, err = b.readEpochs(); err != nil { // an epoch is there before its batches
 		return Backup{}, err
 	}
 	size, err := b.copyTail(ctx, tail)
@@ -193,6 +208,9 @@ func (b *backup) once(ctx context.Context) (Backup, error) {
 	}
 	if b.sums, err = b.readSums(); err != nil { // after the files: gaps are noted before they are there
 		return Backup{}, err
+	}
+	if !b.behind && b.cleaned(append(slices.Clip(sealed), tail)) {
+		return Backup{}, errMeanwhile // for the first time
 	}
 	r, err := b.check(ctx, sealed, tail)
 	if err != nil {
@@ -208,6 +226,83 @@ func (b *backup) once(ctx context.Context) (Backup, error) {
 	}
 	return r, b.to.SyncDir(b.dir)
 }
+
+// gather takes the sealed segments, and fixes the end behind them if need be. tail
+// is the base of the last segment; -1 when there is none.
+func (b *backup) gather(ctx context.Context) (sealed []int64, tail int64, err error) {
+	b.behind = false
+	for range backupTries {
+		bases, err := b.list()
+		if err != nil {
+			return nil, 0, err
+		}
+		if len(bases) == 0 {
+			return nil, -1, nil
+		}
+		last := bases[len(bases)-1]
+		sealed = bases[:len(bases)-1]
+		if b.behind && last == tail {
+			return sealed, tail, nil
+		}
+		tail = last
+		if b.tail, _, err = b.identity(tail); err != nil {
+			return nil, 0, err
+		}
+		if err := b.take(ctx, sealed); err != nil {
+			return nil, 0, err
+		}
+		if b.sums, err = b.readSums(); err != nil {
+			return nil, 0, err
+		}
+		if !b.cleaned(bases) {
+			return sealed, tail, nil
+		}
+		generation := b.generation
+		if _, err := b.stand(); err != nil {
+			return nil, 0, err
+		}
+		if b.generation != generation {
+			return nil, 0, errMeanwhile
+		}
+		b.behind = true
+	}
+	return nil, 0, errMeanwhile // it grows faster than it can be copied
+}
+
+// readEpochs gives the leader epochs; nil if nothing is known of them.
+func (b *backup) readEpochs() (*Epochs, error) {
+	text, err := readAll(b.from, segment.Join(b.l.dir, epochsName), maxSidecar)
+	if err != nil && !isMissing(err) && !errors.Is(err, errTooLarge) {
+		return nil, err
+	}
+	if err != nil || len(text) == 0 {
+		return nil, nil
+	}
+	e, err := ParseEpochs(text)
+	if err != nil {
+		return nil, nil // the copy makes it anew from the batches
+	}
+	return e, nil
+}
+
+// fits tells whether a batch has the leader epoch that held at its offset, which
+// its CRC leaves out. Of a log that crashed the checkpoint may lack the latest.
+func (b *backup) fits(x codec.Batch) error {
+	held, ok := epochAt(b.epochs, x.BaseOffset())
+	epoch := x.LeaderEpoch()
+	if !ok || epoch == held || epoch == -1 {
+		return nil
+	}
+	if latest, _ := b.epochs.Latest(); !b.known && epoch > latest.Epoch {
+		return nil
+	}
+	return &segment.Reject{Err: fmt.Errorf("batch of leader epoch %d at offset %d, where %d held (%s): %w", epoch, x.BaseOffset(), held, epochsName, errEpoch)}
+}
+
+var errEpoch = errors.New("the leader epochs do not agree")
+
+// cleaned tells whether one of the segments may be what a cleaning has left.
+func (b *backup) cleaned(bases []int64) bool { return b.sums.Dense > bases[0] }
 
 func (b *backup) readSums() (Sums, error) {
 	text, err := readAll(b.from, segment.Join(b.l.dir, sumsName), maxSumsFile)
@@ -241,7 +336,7 @@ func (b *backup) list() ([]int64, error) {
 		switch {
 		case !ok:
 		case strings.HasPrefix(suffix, segment.LogSuffix+swapSuffix):
-			return nil, fmt.Errorf("%w: %s is about to be put in place", errMeanwhile, info.Name)
+			return nil, fmt.Errorf("%s: %w", info.Name, errHalfway)
 		case suffix == segment.LogSuffix && base <= b.end:
 			bases = append(bases, base)
 		}
@@ -249,7 +344,7 @@ func (b *backup) list() ([]int64, error) {
 	for len(bases) > 1 && bases[1] <= b.start {
 		bases = bases[1:]
 	}
-	if len(bases) == 0 {
+	if len(bases) == 0 && b.end > 0 {
 		return nil, &segment.CorruptError{Path: b.from.Path(b.l.dir), Offset: b.start,
 			Err: fmt.Errorf("no segment is there: %w", fs.ErrNotExist)}
 	}
@@ -266,7 +361,7 @@ func (b *backup) still(sealed []int64, tail int64) ([]int64, error) {
 	if err != nil {
 		return nil, err
 	}
-	if bases[0] > tail {
+	if len(bases) == 0 || bases[0] > tail {
 		return nil, errMeanwhile // retention has overtaken this
 	}
 	i := slices.Index(sealed, bases[0])
@@ -284,6 +379,11 @@ func (b *backup) still(sealed []int64, tail int64) ([]int64, error) {
 		if t := b.have[base]; t.id != id || t.size != size {
 			return nil, errMeanwhile
 		}
+	}
+	if id, _, err := b.identity(tail); err != nil {
+		return nil, err
+	} else if id != b.tail {
+		return nil, errMeanwhile
 	}
 	for base := range b.have {
 		if !slices.Contains(sealed[i:], base) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 
@@ -68,6 +69,9 @@ func (b *backup) takeFile(ctx context.Context, base int64, suffix string, size i
 		}
 	}
 	f, err := CopyFile(ctx, b.from, from, b.to, as, size)
+	if errors.Is(err, io.ErrUnexpectedEOF) { // cut to its size, or another file by now
+		err = fmt.Errorf("%w: %w", errMeanwhile, err)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -81,7 +85,7 @@ func (b *backup) copyTail(ctx context.Context, base int64) (int64, error) {
 	size := int64(0)
 	if base < b.end {
 		seg := segment.Open(b.from, l.env.maps, l.dir, base, 0, l.scfg)
-		r, err := seg.Scan(segment.ScanOptions{End: b.end})
+		r, err := seg.Scan(segment.ScanOptions{End: b.end, Each: func(_ *segment.Scan, _ int64, x codec.Batch) error { return b.fits(x) }})
 		if err != nil {
 			return 0, err
 		}
@@ -141,7 +145,7 @@ func (b *backup) checkSegment(ctx context.Context, base int64, t taken) (taken, 
 			if first := x.BaseOffset(); first > r.Next && b.dense(r.Next) {
 				return &segment.Reject{Err: fmt.Errorf("batch begins at offset %d where %d is next: %w", first, r.Next, segment.ErrInvalidOffset)}
 			}
-			return nil
+			return b.fits(x)
 		}})
 	}
 	r, err := scan()
@@ -154,12 +158,16 @@ func (b *backup) checkSegment(ctx context.Context, base int64, t taken) (taken, 
 	if err != nil {
 		return t, err
 	}
-	if r.Stop != segment.StopEnd {
+	name := segment.FileName(base, segment.LogSuffix)
+	line, known := b.sums.Files[name]
+	switch {
+	case r.Stop == segment.StopEnd:
+	case !known, errors.Is(r.Err, errEpoch): // it is being sealed, or a truncation has begun
+		return t, b.doubtful(base, r.Valid, r.Next, r.Err)
+	default:
 		return t, b.corrupt(base, r.Valid, r.Next, r.Err)
 	}
-	name := segment.FileName(base, segment.LogSuffix)
 	t.sound.next = r.Next
-	line, known := b.sums.Files[name]
 	sum, err := sumOf(b.to, b.dir, name)
 	if err != nil {
 		return t, err

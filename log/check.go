@@ -63,6 +63,8 @@ type judge struct {
 	seg     *segment.Segment
 	bound   int64 // no offset may reach it
 	indexes indexJudge
+	unlike  map[string]Finding // by suffix: index files that are not as segments.sum has them
+	untrue  map[string]bool    // and those that cannot be right
 	txns    *txnReplay
 	strict  bool // the producer state at its base is known
 	file    vfs.File
@@ -84,7 +86,7 @@ func Check(env *Env, dir string, c Config, st CheckState) (Checked, error) {
 	}
 	l.config.Store(&c)
 	l.unstable.Store(noOffset)
-	j := &judge{opening: &opening{l: l, st: st.OpenState, r: new(Report)}, env: env, st: st}
+	j := &judge{opening: &opening{l: l, st: st.OpenState, r: new(Report)}, env: env, st: st, unlike: map[string]Finding{}, untrue: map[string]bool{}}
 	j.out.Whole = true
 	j.around, j.torn = true, noOffset
 	j.each, j.inspect = j.batch, j.unread.inspect(env)
@@ -238,7 +240,7 @@ func (j *judge) scanAll() {
 
 func (j *judge) begin(i int, seg *segment.Segment) {
 	j.seg, j.size, j.wrong = seg, seg.Size(), false
-	j.bound = math.MaxInt64
+	j.bound, j.states.aborted = math.MaxInt64, nil
 	if i+1 < len(j.segs) {
 		j.bound = j.segs[i+1].Base()
 	}
@@ -304,6 +306,7 @@ func (j *judge) batch(r *segment.Scan, pos int64, b codec.Batch) error {
 		j.states.thin = true
 		j.states.before(j, base)
 	}
+	j.states.batch(j, b)
 	j.epochs.batch(j, pos, b)
 	j.indexes.batch(pos, b, hole)
 	if b.IsControl() && b.ProducerID() >= 0 {
@@ -454,6 +457,9 @@ func (j *judge) orphan(from, to int64) string {
 		base, suffix, ok := segment.ParseName(info.Name)
 		if !ok || base < from || base >= to || newList(j.segs).has(base) {
 			continue
+		}
+		if w := j.l.sums.Swap; w != nil && w.replaces(base) {
+			continue // the open that finishes the replacement removes it
 		}
 		switch suffix {
 		case segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/segment"
@@ -31,7 +32,7 @@ type epochJudge struct {
 // readEpochs judges the file by itself.
 func (j *judge) readEpochs() {
 	e := &j.epochs
-	e.start = max(j.out.Base, j.st.StartOffset)
+	e.start = max(j.out.Base, j.opening.st.StartOffset) // which dropDeleted takes from the marks, too
 	b, err := readAll(j.l.env.fsys, segment.Join(j.l.dir, epochsName), maxSidecar)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -87,6 +88,12 @@ func (e *epochJudge) batch(j *judge, pos int64, b codec.Batch) {
 	}
 	if !e.known {
 		return
+	}
+	if j.crashed && epoch >= 0 && b.NextOffset() > j.mark {
+		if x, ok := (&Epochs{list: e.told[e.n:]}).Disproved(b); ok {
+			j.found(j.inFile(Notice, FindingEpochs, epochsName, "epoch %d, from offset %d on, is of a truncation that did not come to cut", x.Epoch, x.StartOffset))
+			e.told = slices.DeleteFunc(e.told, func(y EpochEntry) bool { return x == y })
+		}
 	}
 	for ; e.n < len(e.told) && e.told[e.n].StartOffset <= b.LastOffset(); e.n++ {
 		t := e.told[e.n]

@@ -114,6 +114,8 @@ func (x *indexJudge) finish(lost bool) {
 // readIndexes reads the offset and the time index of a segment.
 func (j *judge) readIndexes(i int) {
 	base := j.seg.Base()
+	clear(j.unlike)
+	clear(j.untrue)
 	read := func(suffix string, size int64) []byte {
 		b, ok := j.sidecar(segment.FileName(base, suffix), i >= j.rebuilt)
 		if !ok {
@@ -168,6 +170,7 @@ func (j *judge) wrongIndex(suffix string, anew bool, err error) {
 	if suffix == segment.TxnSuffix {
 		kind = FindingTxns
 	}
+	j.untrue[suffix] = true
 	f := j.inFile(j.grade(anew), kind, segment.FileName(j.seg.Base(), suffix), "%v", err)
 	var e *index.CorruptError
 	if errors.As(err, &e) && e.Entry >= 0 {
@@ -208,11 +211,26 @@ func (j *judge) sidecar(name string, anew bool) (b []byte, ok bool) {
 	}
 	if listed && !anew {
 		if got := crc32.Checksum(b, castagnoli); int64(len(b)) != want.Size || got != want.CRC {
-			j.found(j.inFile(Damage, kind, name, "it has %d bytes and CRC-32C %08x, and had %d and %08x when it was sealed (segments.sum)",
-				len(b), got, want.Size, want.CRC))
+			j.unlike[suffix] = j.inFile(Damage, kind, name, "it has %d bytes and CRC-32C %08x, and had %d and %08x when it was sealed (segments.sum)",
+				len(b), got, want.Size, want.CRC)
 		}
 	}
 	return b, true
+}
+
+// tellUnlike tells of an index file that is not the one that was sealed. One whose
+// entries hold was made anew just before a crash, and its line was to come: the
+// next open goes on with both.
+func (j *judge) tellUnlike(suffix string, holds bool) {
+	f, ok := j.unlike[suffix]
+	if !ok {
+		return
+	}
+	if holds {
+		f.Severity = Notice
+		f.What += "; what it says is true"
+	}
+	j.found(f)
 }
 
 // beside judges the index files of the segment that was scanned.
@@ -222,6 +240,7 @@ func (j *judge) beside(i int, r *segment.Scan) {
 	lost := len(r.Holes) > 0 && r.Holes[len(r.Holes)-1].End == r.FileSize()
 	x.finish(lost)
 	for which, suffix := range []string{segment.IndexSuffix, segment.TimeSuffix} {
+		j.tellUnlike(suffix, x.wrongEntry[which] == "" && !j.untrue[suffix] && len(r.Holes) == 0)
 		if x.wrongEntry[which] == "" {
 			continue
 		}
@@ -243,18 +262,24 @@ func (j *judge) besideTxns(i int, r *segment.Scan) {
 	b, there := j.sidecar(name, anew)
 	x := index.OpenTxns(b)
 	if err := x.Check(j.seg.Base(), max(r.Next, j.seg.Base())); err != nil && len(r.Holes) == 0 {
+		j.tellUnlike(segment.TxnSuffix, false)
 		j.wrongIndex(segment.TxnSuffix, anew, err)
 		return
 	}
 	if len(r.Holes) > 0 || anew && !there {
+		j.tellUnlike(segment.TxnSuffix, false)
 		return
 	}
 	_, _, want := r.Indexes()
 	j.txns.x = want
-	strict := j.strict && j.states.exact && !j.states.thin && !j.states.sparse
+	j.tellUnlike(segment.TxnSuffix, string(want.Bytes()) == string(x.Bytes()))
+	strict := j.strict && j.states.exact && !j.states.thin && !j.states.sparse && j.states.fresh == nil
 	switch {
 	case string(want.Bytes()) == string(x.Bytes()):
+	case j.states.fresh != nil && string(j.states.aborted) == string(x.Bytes()):
 	case !strict && j.txns.leaves(x):
+	case j.states.fresh != nil && j.asSealed(segment.TxnSuffix):
+		// Whoever sealed it knew less of what was before than snapshots tell now.
 	case !there:
 		j.found(j.inFile(Notice, FindingTxns, name, "the file is missing, and the segment has %d aborted transactions", want.Len()))
 	case strict:
@@ -262,6 +287,13 @@ func (j *judge) besideTxns(i int, r *segment.Scan) {
 	default:
 		j.found(j.inFile(j.grade(anew), FindingTxns, name, "its aborted transactions are not those of the log"))
 	}
+}
+
+// asSealed tells whether an index file is the one that segments.sum tells of.
+func (j *judge) asSealed(suffix string) bool {
+	_, listed := j.l.sums.of(j.seg.Base(), suffix)
+	_, unlike := j.unlike[suffix]
+	return listed && !unlike
 }
 
 // leaves is accept for a segment of which compaction may have taken batches: that

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -16,12 +17,20 @@ type stateJudge struct {
 	// were missing, so that batches may be gone that a snapshot knew. sparse: they
 	// were somewhere in the log.
 	exact, thin, sparse bool
+	// fresh is the state that the batches alone give, where snapshots know more: what
+	// was before the first segment, or in batches that compaction took. A recovery or
+	// an import of the whole log goes on with this one. nil: they are the same, or
+	// there was damage.
+	fresh   *Producers
+	aborted []byte // what the segment's transaction index is by that
 }
 
 func (s *stateJudge) begin(j *judge) {
 	s.list = j.snapshots
 	base := j.segs[0].Base()
-	s.exact = base == 0 // nothing was before
+	if s.exact = base == 0; !s.exact { // else nothing was before
+		s.fresh = NewProducers()
+	}
 	for len(s.list) > 0 && s.list[0] < base {
 		if !j.crashed {
 			j.found(j.inFile(Notice, FindingLeftover, segment.FileName(s.list[0], segment.SnapshotSuffix), "a snapshot of before the log's beginning"))
@@ -31,7 +40,20 @@ func (s *stateJudge) begin(j *judge) {
 }
 
 // lose is called when batches are gone.
-func (s *stateJudge) lose() { s.exact, s.thin = false, false }
+func (s *stateJudge) lose() { s.exact, s.thin, s.fresh = false, false, nil }
+
+// batch is called with every sound batch, once before has been.
+func (s *stateJudge) batch(j *judge, b codec.Batch) {
+	if s.fresh == nil || b.ProducerID() < 0 {
+		return
+	}
+	if err := j.l.noteProducer(s.fresh, b, func(t abortedTxn) error {
+		s.aborted = t.Append(s.aborted)
+		return nil
+	}); err != nil {
+		s.fresh = nil
+	}
+}
 
 // before is called when the state of all batches below an offset is known, and the
 // next batch has that offset or a higher one.
@@ -81,10 +103,13 @@ func (s *stateJudge) compare(j *judge, at, next int64) {
 		return // inside of a batch: nobody takes one there, and nothing can be compared
 	}
 	if s.exact && !s.thin {
-		if what := s.differs(j.l.producers, list); what != "" {
+		if what := s.differs(j.l.producers, list, j.segs[0].Base()); what != "" {
 			j.found(j.inFile(severity, FindingSnapshot, name, "%s", what))
 		}
 		return
+	}
+	if s.exact && s.fresh == nil {
+		s.fresh, j.l.producers = j.l.producers, NewProducers()
 	}
 	j.l.producers.Load(list, 0, noOffset)
 	s.exact, s.thin = true, false
@@ -94,29 +119,45 @@ func (s *stateJudge) compare(j *judge, at, next int64) {
 func (s *stateJudge) between(j *judge, at int64) bool { return at >= j.indexes.next }
 
 // differs says what of a snapshot the log contradicts. Producers that the log
-// knows and the snapshot does not may have expired, unless a transaction is open.
-func (s *stateJudge) differs(p *Producers, list []ProducerSnapshot) string {
-	known := make(map[int64]ProducerSnapshot, len(p.byID))
-	for _, k := range p.Snapshot() {
-		known[k.ProducerID] = k
+// knows and the snapshot does not may have expired, unless a transaction is open;
+// and where only snapshots tell of them, another may know less.
+func (s *stateJudge) differs(p *Producers, list []ProducerSnapshot, base int64) string {
+	known := byID(p)
+	seen := known
+	if s.fresh != nil {
+		seen = byID(s.fresh)
 	}
 	for _, got := range list {
 		want, ok := known[got.ProducerID]
 		if !ok {
 			return fmt.Sprintf("producer %d is in it, which has written nothing", got.ProducerID)
 		}
-		delete(known, got.ProducerID)
 		if got.CoordinatorEpoch == -1 {
 			want.CoordinatorEpoch = -1 // it was forgotten, and has come back
 		}
-		if got != want {
+		if got.LastOffset == -1 { // with a marker only
+			want.LastSequence, want.LastOffset, want.OffsetDelta = -1, -1, 0
+		}
+		if s.fresh != nil && want.CurrentTxnFirstOffset >= 0 && want.CurrentTxnFirstOffset < base {
+			want.CurrentTxnFirstOffset = got.CurrentTxnFirstOffset
+		}
+		if alone, ok := seen[got.ProducerID]; got != want && (!ok || got != alone) {
 			return fmt.Sprintf("it says of a producer %+v, and the log %+v", got, want)
 		}
+		delete(seen, got.ProducerID)
 	}
-	for _, want := range known {
+	for _, want := range seen {
 		if want.CurrentTxnFirstOffset >= 0 {
 			return fmt.Sprintf("producer %d is not in it, whose transaction is open since offset %d", want.ProducerID, want.CurrentTxnFirstOffset)
 		}
 	}
 	return ""
+}
+
+func byID(p *Producers) map[int64]ProducerSnapshot {
+	m := make(map[int64]ProducerSnapshot, len(p.byID))
+	for _, k := range p.Snapshot() {
+		m[k.ProducerID] = k
+	}
+	return m
 }

@@ -56,6 +56,12 @@ func (c *cleaner) truncated() error {
 // one.
 func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err error) {
 	l := c.l
+	c.producers = l.lastRecords()
+	if len(group) == 1 && list.bases[i+1] <= c.from {
+		if same, err := c.same(list, i); same || err != nil {
+			return err
+		}
+	}
 	out, err := l.newCleaned(group[0].Base())
 	if err != nil {
 		return err
@@ -74,7 +80,6 @@ func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err er
 		before += s.Size()
 	}
 	c.left = before
-	c.producers = l.lastRecords()
 	var modified time.Time
 	for k, s := range group {
 		aborted, err := l.AbortedTxns(s.Base(), list.bases[i+k+1], nil)
@@ -110,6 +115,37 @@ func (c *cleaner) copyGroup(list *list, i int, group []*segment.Segment) (err er
 	c.done.BytesBefore += before
 	c.done.BytesAfter += after
 	return nil
+}
+
+// same tells whether a cleaned segment is to stay as it is, which of one that has
+// none of the keys that were seen is so: then it need not be written again. It
+// looks up to the first batch that is not to be kept whole; where transactions
+// are concerned that is the first of those.
+func (c *cleaner) same(list *list, i int) (same bool, err error) {
+	s := list.segs[i]
+	aborted, err := c.l.AbortedTxns(s.Base(), list.bases[i+1], nil)
+	if err != nil || len(aborted) > 0 || len(c.txns.open) > 0 {
+		return false, err
+	}
+	progress, records := c.progress.Done, int64(0)
+	same = true
+	err = c.eachBatch(list, i, s.Base(), func(b codec.Batch) (more bool, err error) {
+		if b.IsTransactional() || b.IsControl() {
+			same = false
+			return false, nil
+		}
+		v, err := c.verdict(b)
+		same = v.kept > 0 && v.kept == int(b.RecordCount()) && !v.horizon
+		records += int64(v.kept)
+		return same, err
+	})
+	if err != nil || !same {
+		c.progress.Done = progress
+		return false, err
+	}
+	c.done.RecordsRead += records
+	c.done.RecordsKept += records
+	return true, nil
 }
 
 // modified is the time of a segment's log file, which what it becomes inherits:

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leatlog/leat/codec"
@@ -41,53 +41,53 @@ func (l *Log) Compact(ctx context.Context, o CleanOptions) (Cleaned, error) {
 
 // cleaning sees to it that a log is cleaned by one at a time, and that Close ends
 // a cleaning instead of waiting for it.
-type cleaning struct {
-	sync.Mutex
-	cancel context.CancelFunc // of the one that runs
-	ended  chan struct{}      // closed when it has ended; nil: none runs
+type cleaning struct{ now atomic.Pointer[running] }
+
+// running is the one that runs.
+type running struct {
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when it has ended
 }
 
 // begin waits for the turn. What it returns must be called.
 func (c *cleaning) begin(ctx context.Context, l *Log) (_ context.Context, end func(), err error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, nil, err
+	ctx, cancel := context.WithCancel(ctx)
+	r := &running{cancel, make(chan struct{})}
+	for !c.now.CompareAndSwap(nil, r) {
+		other := c.now.Load()
+		if other == nil {
+			continue
 		}
-		c.Lock()
-		if c.ended == nil {
-			break
-		}
-		ended := c.ended
-		c.Unlock()
 		select {
-		case <-ended:
+		case <-other.ended:
 		case <-ctx.Done():
 		}
+		if err := ctx.Err(); err != nil {
+			cancel()
+			return nil, nil, err
+		}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	c.cancel, c.ended = cancel, make(chan struct{})
-	c.Unlock()
-	if err := l.holdOpen(); err != nil {
-		c.finish()
+	err = ctx.Err()
+	if err == nil {
+		err = l.holdOpen()
+	}
+	if err != nil {
+		c.finish(r)
 		return nil, nil, err
 	}
-	return ctx, func() { c.finish(); l.work.Done() }, nil
+	return ctx, func() { c.finish(r); l.work.Done() }, nil
 }
 
-func (c *cleaning) finish() {
-	c.Lock()
-	defer c.Unlock()
-	c.cancel()
-	close(c.ended)
-	c.cancel, c.ended = nil, nil
+func (c *cleaning) finish(r *running) {
+	r.cancel()
+	c.now.Store(nil)
+	close(r.ended)
 }
 
 // stop ends the cleaning that runs, soon.
 func (c *cleaning) stop() {
-	c.Lock()
-	defer c.Unlock()
-	if c.cancel != nil {
-		c.cancel()
+	if r := c.now.Load(); r != nil {
+		r.cancel()
 	}
 }
 

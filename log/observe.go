@@ -133,6 +133,9 @@ type stored struct {
 	records int
 	bytes   int // 0: nothing was stored, or another caller tells of it
 	reports []report
+	// Set for Place only: the time that records without one have got, and the
+	// generation that the batch is of.
+	time, generation int64
 }
 
 // takeStored describes what appendLocked has just done. writing is held.

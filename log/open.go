@@ -87,6 +87,7 @@ type opening struct {
 	// disproved is the highest epoch of it that, as batches show, never began; 0:
 	// there is none.
 	disproved int32
+	noted     bool // batches had an epoch that the file does not name: a crash came between
 	around    bool // damage was found: read around it
 	// newEpoch: a new leader epoch has begun where the log was cut.
 	newEpoch bool
@@ -468,7 +469,7 @@ func (o *opening) settleEpochs(start, end int64) error {
 		o.assignEpoch(end)
 	}
 	changed := l.epochs.TruncateFromStart(start)
-	changed = l.epochs.TruncateFromEnd(end+1) || changed || o.newEpoch || !o.epochsKnown || o.disproved > 0
+	changed = l.epochs.TruncateFromEnd(end+1) || changed || o.newEpoch || !o.epochsKnown || o.disproved > 0 || o.noted
 	if _, ok := l.epochs.Latest(); !ok && !l.cfg().ExternalEpochs {
 		changed = l.epochs.Assign(0, end) || changed
 	}

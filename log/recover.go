@@ -225,7 +225,7 @@ func (o *opening) scan(seg *segment.Segment) (scanned, error) {
 				l.epochs.Remove(x)
 				o.disproved = max(o.disproved, x.Epoch)
 			}
-			l.noteEpoch(e, b.BaseOffset())
+			o.noted = l.noteEpoch(e, b.BaseOffset()) || o.noted
 		}
 		if b.ProducerID() < 0 {
 			return nil
@@ -249,11 +249,10 @@ func behindHole(r *segment.Scan, pos int64) bool {
 }
 
 // noteEpoch assigns an epoch if it is newer than the last (Kafka assigns only
-// then in recovery).
-func (l *Log) noteEpoch(e int32, start int64) {
-	if latest, ok := l.epochs.Latest(); !ok || e > latest.Epoch {
-		l.epochs.Assign(e, start)
-	}
+// then in recovery), and tells whether it was.
+func (l *Log) noteEpoch(e int32, start int64) bool {
+	latest, ok := l.epochs.Latest()
+	return (!ok || e > latest.Epoch) && l.epochs.Assign(e, start)
 }
 
 // noteProducer takes a batch with a producer id into the producer state.

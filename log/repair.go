@@ -101,8 +101,9 @@ type cutOut struct {
 	step     int // in Steps
 }
 
-// PlanRepair finds out what has to be done about a partition's folder. Work that a
-// crash has left half done is to be settled before, as an open does.
+// PlanRepair finds out what has to be done about a partition's folder. Before, it
+// finishes what a cleaning or a removal has left half done, as an open does: for a
+// plan that is not to be applied env is one over vfs.NewDraft.
 func PlanRepair(ctx context.Context, env *Env, dir string, c Config, st RepairState) (*RepairPlan, error) {
 	c.setDefaults()
 	l := &Log{env: env, dir: dir, scfg: segment.Config{Bytes: c.SegmentBytes, IndexBytes: c.IndexBytes, IndexInterval: c.IndexInterval}}
@@ -124,11 +125,14 @@ func (p *RepairPlan) add(s RepairStep) int {
 
 func (p *RepairPlan) plan(ctx context.Context) error {
 	l := p.l
-	list, err := l.listSegments()
-	if err != nil {
+	if err := l.sums.load(l); err != nil {
 		return err
 	}
-	if err := l.sums.load(l); err != nil {
+	if err := finishSwaps(l); err != nil {
+		return err
+	}
+	list, err := l.listSegments()
+	if err != nil {
 		return err
 	}
 	l.denseFrom.Store(l.sums.Dense)
@@ -181,6 +185,9 @@ func (p *RepairPlan) plan(ctx context.Context) error {
 		}
 	}
 	p.planMissing(list)
+	if err := p.planState(); err != nil {
+		return err
+	}
 	if p.staleEpochs {
 		p.From = -1
 		p.add(RepairStep{Path: l.env.fsys.Path(segment.Join(l.dir, epochsName)), Position: -1, End: -1, Offset: -1, Next: -1,
@@ -231,6 +238,26 @@ func (p *RepairPlan) planSnapshots() {
 				What: p.st.Wrong[name], Do: "make the producer state anew from the batches"})
 		}
 	}
+}
+
+// planState is for the producer states behind batches that are taken out: they tell
+// of transactions and sequences that the log has not.
+func (p *RepairPlan) planState() error {
+	from := int64(math.MaxInt64)
+	for _, m := range p.mends {
+		from = min(from, m.seg.Base())
+	}
+	infos, err := p.l.env.fsys.ReadDir(p.l.dir)
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		offset, suffix, ok := segment.ParseName(info.Name)
+		if ok && suffix == segment.SnapshotSuffix && offset > from && !slices.Contains(p.remove, info.Name) {
+			p.remove = append(p.remove, info.Name)
+		}
+	}
+	return nil
 }
 
 // planEmpty is for a folder without any segment.
@@ -602,14 +629,6 @@ func (p *RepairPlan) applyMend(m *mend) error {
 		return err
 	}
 	return l.env.fsys.SyncDir(l.dir)
-}
-
-// SettleFolder finishes what a cleaning or a removal has left half done in a
-// partition's folder, as an open does.
-func SettleFolder(env *Env, dir string) error {
-	l := &Log{env: env, dir: dir}
-	l.config.Store(&Config{})
-	return finishSwaps(l)
 }
 
 // SetAside makes quarantine files of all segments in a folder, and removes what

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
 
+	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/segment"
 )
 
@@ -85,7 +87,10 @@ func (c *cleaned) replace(ctx context.Context, olds []*segment.Segment, dense in
 	if err := r.decide(); err != nil {
 		return errors.Join(err, r.takeBack())
 	}
-	if err := r.commit(); err != nil {
+	release := r.hold()
+	err := r.commit()
+	release()
+	if err != nil {
 		return errors.Join(err, r.takeBack())
 	}
 	_ = c.end() // what follows is the log's
@@ -248,6 +253,24 @@ func (r *replacement) rename(f segment.FileSum, from, to string) error {
 	return r.l.env.fsys.Rename(name+from, name+to)
 }
 
+// hold keeps the files open that are renamed over, until release. Without it the
+// rename frees their blocks, which takes long, and appends wait for it.
+func (r *replacement) hold() (release func()) {
+	var held []vfs.File
+	if runtime.GOOS != "windows" { // where a file that is open cannot be replaced
+		for _, f := range r.c.sums {
+			if f, err := r.l.env.fsys.Open(segment.Join(r.l.dir, f.Name), vfs.ReadOnly); err == nil {
+				held = append(held, f)
+			}
+		}
+	}
+	return func() {
+		for _, f := range held {
+			_ = f.Close() // it was only to be there
+		}
+	}
+}
+
 // commit makes the log one with the new segment. The first rename decides: if that
 // fails nothing has changed. An index file that does not get its place is made
 // anew when it is needed.
@@ -288,7 +311,7 @@ func (r *replacement) commit() error {
 	l.sums.Lock() // whoever goes by the new sums finds the new list afterwards
 	defer l.sums.Unlock()
 	l.sums.settle(r.swap)
-	l.sums.left = r.olds[1:]
+	r.swap.left = r.olds[1:]
 	l.relist(was, i, len(r.olds), fresh)
 	return nil
 }
@@ -319,16 +342,15 @@ func (l *Log) relist(was *list, i, n int, by ...*segment.Segment) {
 func (l *Log) finishReplaced() error {
 	s := &l.sums
 	s.Lock()
-	swap, left := s.Swap, s.left
+	swap := s.Swap
 	s.Unlock()
 	if swap == nil {
 		return nil
 	}
+	left := swap.left
 	for i, old := range left {
 		if err := l.removeSegment(old); err != nil {
-			s.Lock()
-			s.left = left[i:]
-			s.Unlock()
+			swap.left = left[i:] // guarded by the turn
 			return err
 		}
 	}
@@ -339,7 +361,7 @@ func (l *Log) finishReplaced() error {
 	}
 	s.Lock()
 	defer s.Unlock()
-	s.left, s.Swap = nil, nil
+	swap.left, s.Swap = nil, nil
 	err := s.replaceFile(l)
 	if err != nil {
 		s.Swap = swap

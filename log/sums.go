@@ -59,8 +59,6 @@ type sums struct {
 	end int64 // of the file; 0: there is none
 	// lines counts those of the file, stale ones too.
 	lines int
-	// left are the segments that Swap has replaced and whose files may be there.
-	left []*segment.Segment
 }
 
 // ParseSums reads a sums file: the last sound line of each kind. A header that is

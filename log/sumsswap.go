@@ -22,6 +22,10 @@ import (
 type Swap struct {
 	From, To int64
 	Files    []segment.FileSum
+
+	// left are the segments that were replaced and whose files may be there; guarded
+	// by the log's turn.
+	left []*segment.Segment
 }
 
 // parseSwap takes in a line of a swap.

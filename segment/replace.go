@@ -67,19 +67,26 @@ func (s *Segment) Retire() error {
 // segment was found. Another one of its name is taken for a file that is not there.
 // It comes before any use of the segment.
 func (s *Segment) Expect(id vfs.FileID) *Segment {
-	s.id = id
+	if id != (vfs.FileID{}) {
+		s.id = &id
+	}
 	return s
 }
 
 // Expected is what Expect was told.
-func (s *Segment) Expected() vfs.FileID { return s.id }
+func (s *Segment) Expected() (id vfs.FileID) {
+	if s.id != nil {
+		id = *s.id
+	}
+	return id
+}
 
 // expected tells whether an open log file is the one.
 func (s *Segment) expected(f vfs.File) error {
-	if s.id == (vfs.FileID{}) {
+	if s.id == nil {
 		return nil
 	}
-	_, err := s.checkFile(f, s.id, 0)
+	_, err := s.checkFile(f, *s.id, 0)
 	return err
 }
 

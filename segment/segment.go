@@ -53,7 +53,7 @@ type Segment struct {
 
 	parked parked // guarded by the lock of maps
 
-	id vfs.FileID // of the only log file that will do, if it is set; see Expect
+	id *vfs.FileID // of the only log file that will do, nil if any; see Expect
 
 	mu struct {
 		sync.Mutex

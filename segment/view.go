@@ -56,7 +56,7 @@ func (s *Segment) openView() (*view, error) {
 	// A map reaches beyond the end of a file that became shorter, where touching
 	// it is a fault: compare first.
 	r := s.mu.rest
-	known := s.id
+	known := s.Expected()
 	if r != nil {
 		known = r.id
 	}

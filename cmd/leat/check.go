@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -128,7 +127,7 @@ func (c *checkRun) findings(ctx context.Context) error {
 			return &failure{err: err, status: exitUnchecked} // there is nothing to be checked
 		case err != nil:
 			c.unchecked++
-			fmt.Fprintf(c.stderr, "leat: %s\n", strings.TrimPrefix(err.Error(), "leat: "))
+			fmt.Fprintf(c.stderr, "leat: %s\n", words(err))
 			continue
 		case f.Severity == leat.SeverityDamage:
 			c.damage++

@@ -60,10 +60,14 @@ cleaned, which a line on standard error tells; the others are, all the same.`,
 	}
 	dir := addDir(cmd)
 	cmd.Flags().BoolVar(&c.all, "all", false, "all topics that are compacted")
-	cmd.Flags().Int32Var(&c.partition, "partition", -1, "only the partition of that `number`")
+	cmd.Flags().Int32Var(&c.partition, "partition", -1, "only the partition of this `number` (default: all)")
+	cmd.Flags().Lookup("partition").DefValue = "0" // -1 is not for help
 	cmd.Flags().Int64Var(&c.memory, "memory", 0, "`bytes` that the keys of a partition may take (default 64 MiB)")
 	cmd.Flags().Int64Var(&c.rate, "rate", 0, "`bytes` to read and write in a second at most (default: no limit)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("partition") && c.partition < 0 {
+			return errors.New("--partition must not be negative")
+		}
 		if c.memory < 0 || c.rate < 0 {
 			return errors.New("--memory and --rate are numbers of bytes")
 		}
@@ -106,7 +110,7 @@ func (c *compact) run(cmd *cobra.Command, dir string, topics []string, w *bufio.
 				return ctx.Err()
 			}
 			bad = true
-			fmt.Fprintf(stderr, "leat: %v\n", err)
+			fmt.Fprintf(stderr, "leat: %s\n", words(err))
 			if hint := advice(cmd, err); hint != "" {
 				fmt.Fprintf(stderr, "leat: %s\n", hint)
 			}
@@ -134,6 +138,9 @@ func (c *compact) choose(st *leat.Store, names []string) ([]*leat.Partition, err
 		t, err := st.Topic(names[0])
 		if err != nil {
 			return nil, err
+		}
+		if t.Config().Cleanup == leat.CleanupDelete {
+			return nil, fmt.Errorf("topic %q is not compacted: its cleanup.policy is delete; 'leat topics alter %s --config cleanup.policy=compact' changes that", t.Name(), t.Name())
 		}
 		topics = append(topics, t)
 	}

@@ -143,6 +143,9 @@ func finish(cmd *cobra.Command) {
 
 // flagError helps those who have Kafka's tools in their fingers.
 func flagError(cmd *cobra.Command, err error) error {
+	if cmd.Name() == "consume" && strings.Contains(err.Error(), `" for "--offset" flag`) {
+		return errors.New("--offset must be a number; --from-beginning begins with the first record, and without both it is the end")
+	}
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !ok {
 		return err
@@ -150,6 +153,10 @@ func flagError(cmd *cobra.Command, err error) error {
 	switch name {
 	case "bootstrap-server", "broker-list", "zookeeper":
 		return fmt.Errorf("%w; there is no server, --dir says where the store is", err)
+	case "max-messages":
+		return fmt.Errorf("%w; --max does that", err)
+	case "property", "formatter-property":
+		return fmt.Errorf("%w; '%s --help' shows flags for it", err, cmd.CommandPath())
 	case "topic":
 		return fmt.Errorf("%w; a topic is named without a flag", err)
 	}

@@ -42,6 +42,9 @@ is not there is null.`,
 			if len(args) > 1 {
 				return fmt.Errorf("one topic at a time, not %d", len(args))
 			}
+			if cmd.Flags().Changed("partition") && partition < 0 {
+				return errors.New("--partition must not be negative")
+			}
 			if len(args) == 0 && cmd.Flags().Changed("partition") {
 				return errors.New("--partition needs a topic")
 			}
@@ -51,14 +54,11 @@ is not there is null.`,
 	}
 	dir := addDir(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, an object a line")
-	cmd.Flags().Int32Var(&partition, "partition", -1, "number of one partition, to be shown with all that is known")
-	cmd.Flags().Lookup("partition").DefValue = "all" // as help says it
+	cmd.Flags().Int32Var(&partition, "partition", -1, "show all that is known of the partition of this `number` (default: all, a line each)")
+	cmd.Flags().Lookup("partition").DefValue = "0" // -1 is not for help
 	_ = cmd.RegisterFlagCompletionFunc("partition", completePartition)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		one := cmd.Flags().Changed("partition")
-		if one && partition < 0 {
-			return fmt.Errorf("--partition is %d: partitions count from 0", partition)
-		}
 		st, err := openReading(storeDir(*dir))
 		if err != nil {
 			return failed(err)
@@ -112,7 +112,7 @@ is not there is null.`,
 			fmt.Fprintf(cmd.ErrOrStderr(), "leat: no topics in %s\n", storeDir(*dir))
 		case len(s.errs) > 0:
 			for _, err := range s.errs[:len(s.errs)-1] {
-				fmt.Fprintf(cmd.ErrOrStderr(), "leat: %v\n", err)
+				fmt.Fprintf(cmd.ErrOrStderr(), "leat: %s\n", words(err))
 			}
 			return failed(s.errs[len(s.errs)-1])
 		}

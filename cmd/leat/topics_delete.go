@@ -28,7 +28,7 @@ On a terminal it says what there is in each topic, and asks. Elsewhere it delete
 nothing without --yes. If one of the topics does not exist, none is deleted.`,
 		Example: `  leat topics delete orders
   leat topics delete orders-test mail-test --yes
-  leat topics list | grep -- '-test$' | xargs leat topics delete --yes --if-exists`,
+  leat topics list | grep -- '-test$' | xargs -r leat topics delete --yes --if-exists`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("which topic?")

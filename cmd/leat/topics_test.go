@@ -127,10 +127,14 @@ func TestWrongAdministration(t *testing.T) {
 		{"topics list orders", `unknown command "orders"`},
 		{"topics create --topic a", "unknown flag: --topic; a topic is named without a flag"},
 		{"topics list --bootstrap-server localhost:9092", "there is no server, --dir says where the store is"},
+		{"consume orders --max-messages 1", "unknown flag: --max-messages; --max does that"},
+		{"produce orders --property parse.key=true", "'leat produce --help' shows flags for it"},
+		{"consume orders --offset earliest", "--offset must be a number; --from-beginning begins with the first record"},
+		{"compact orders --partition -1", "--partition must not be negative"},
 		{"topics --list", "'leat topics list' does that"},
 		{"stat a b", "one topic at a time"},
 		{"stat --partition 0", "--partition needs a topic"},
-		{"stat orders --partition -1", "partitions count from 0"},
+		{"stat orders --partition -1", "--partition must not be negative"},
 	} {
 		for _, d := range []string{dir, none} {
 			if d == none && strings.Contains(test.args, "alter") {

@@ -159,4 +159,8 @@ func TestTopics(t *testing.T) {
 	require.Equal(t, int64(1), info.Partitions[1].Appended)
 	f.get("/topics/orders?open=true").is(http.StatusOK).into(&info)
 	require.True(t, info.Partitions[0].Open)
+
+	f.post("/topics", asJSON, `{"name": "b", "partitions": 1000}`).is(http.StatusCreated)
+	f.post("/topics", asJSON, `{"name": "c", "partitions": 1001}`).problem(http.StatusBadRequest, "INVALID_PARTITIONS")
+	f.get("/topics/c").problem(http.StatusNotFound, "UNKNOWN_TOPIC_OR_PARTITION")
 }

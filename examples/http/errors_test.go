@@ -101,9 +101,10 @@ func TestFull(t *testing.T) {
 	require.Len(t, got.Records, stored)
 }
 
-// TestDamaged opens a store whose data is damaged: it is told by the health check,
-// refuses appends there, and works elsewhere.
-func TestDamaged(t *testing.T) {
+// damaged opens a store with a topic of two partitions. Of the first one's three
+// records the second cannot be read.
+func damaged(t *testing.T) *leat.Store {
+	t.Helper()
 	dir := t.TempDir()
 	store, err := leat.Open(dir, nil)
 	require.NoError(t, err)
@@ -122,7 +123,14 @@ func TestDamaged(t *testing.T) {
 
 	store, err = leat.Open(dir, nil)
 	require.NoError(t, err)
-	defer store.Close()
+	t.Cleanup(func() { store.Close() })
+	return store
+}
+
+// TestDamaged serves a store whose data is damaged: it is told by the health check,
+// refuses appends there, and works elsewhere.
+func TestDamaged(t *testing.T) {
+	store := damaged(t)
 	f := &fixture{t: t, store: store, s: newTestServer(store)}
 	f.listen()
 	f.post("/topics/orders/records?partition=0", binary, "x").problem(http.StatusServiceUnavailable, "CORRUPT_MESSAGE")
@@ -143,6 +151,10 @@ func TestDamaged(t *testing.T) {
 	f.get("/topics/orders").is(http.StatusOK).into(&info)
 	require.NotEmpty(t, info.Partitions[0].Error)
 	require.Empty(t, info.Partitions[1].Error)
+	var one partitionAnswer
+	f.get("/topics/orders/partitions/0").is(http.StatusOK).into(&one)
+	require.Equal(t, info.Partitions[0].Error, one.Error)
+	require.Equal(t, 1, one.State.Segments.Count)
 
 	// What can be read is read, and the search of the others goes on.
 	var got fetchAnswer

@@ -16,10 +16,12 @@ type limits struct {
 
 	batchRecords int // in a batch
 	partitions   int // that one stream or search looks at
+	created      int // partitions of a topic that is created: each is a folder
 
-	records  int // in an answer
-	response int // bytes of records in an answer; the first comes whole if it is not larger
-	raw      int // bytes of raw batches in an answer; the first comes whole
+	records  int   // in an answer
+	response int   // bytes of records in an answer; the first comes whole if it is not larger
+	scan     int64 // bytes that a search looks at, about, before it looks at the clock
+	raw      int   // bytes of raw batches in an answer; the first comes whole
 
 	readHeader time.Duration // for a request's header
 	readBody   time.Duration // for its body
@@ -43,9 +45,11 @@ var defaultLimits = limits{
 
 	batchRecords: 10_000,
 	partitions:   256,
+	created:      1000,
 
 	records:  1000,
 	response: 4 << 20,
+	scan:     16 << 20,
 	raw:      8 << 20,
 
 	readHeader: 5 * time.Second,

@@ -28,6 +28,11 @@ func newSite(t *testing.T) *site {
 	store, err := leat.OpenMem(nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return newSiteOver(t, store)
+}
+
+func newSiteOver(t *testing.T, store *leat.Store) *site {
+	t.Helper()
 	s := &site{fixture: &fixture{t: t, store: store, http: &http.Client{}}, addr: "127.0.0.1:0"}
 	s.s = newTestServer(store)
 	s.start()
@@ -201,6 +206,11 @@ func TestPageOffline(t *testing.T) {
 	for _, id := range rows[3:] {
 		require.NotContains(t, rows[:3], id, "nothing comes twice")
 	}
+
+	// What was shown is taken back, as a follower does when its leader changes.
+	require.NoError(t, partitionOf(t, topic, 0).TruncateTo(20))
+	appendTo(t, topic, 0, leat.Record{Value: []byte("instead")})
+	b.until(`/^Partition 0 was cut back to offset 2[01], and is followed/.test(document.querySelector("#records-error").textContent)`)
 }
 
 // TestPageKeyboard uses the page without a mouse, and can see where it is.
@@ -209,7 +219,7 @@ func TestPageKeyboard(t *testing.T) {
 	s := newSite(t)
 	s.fill()
 	b.do(chromedp.Navigate(s.url))
-	b.until(rowCount + ` === 50`)
+	b.until(rowCount + ` === 50 && !document.querySelector("#partition-view").hidden`)
 	press := func(keys string, n int) {
 		for range n {
 			b.do(chromedp.KeyEvent(keys))
@@ -227,12 +237,12 @@ func TestPageKeyboard(t *testing.T) {
 		return e.Name
 	}
 	var order []string
-	for range 13 {
+	for range 18 {
 		press(kb.Tab, 1)
 		order = append(order, at())
 	}
-	require.Equal(t, []string{"Skip to the content", "filter", "orders", "Configuration", "Partitions",
-		"partition", "begin", "key", "contains", "Search", "follow", "r2-39", "more"}, order)
+	require.Equal(t, []string{"Skip to the content", "filter", "orders", "Configuration", "Partitions", "Partition 0",
+		"Segments", "Leader epochs", "Producers", "Aborted transactions", "partition", "begin", "key", "contains", "Search", "follow", "r2-39", "more"}, order)
 
 	// The list of records is one stop: arrows move inside, Enter opens and closes.
 	b.do(chromedp.KeyEvent(kb.Tab, chromedp.KeyModifiers(chromedp.ModifierShift)))
@@ -253,6 +263,21 @@ func TestPageKeyboard(t *testing.T) {
 	press(kb.Enter, 1)
 	b.until(rowCount + ` === 100 && document.activeElement.id === document.querySelectorAll("#records > li > button")[50].id`)
 
+	// A partition is chosen by arrows and Enter, its lists are opened by Enter.
+	b.do(chromedp.Focus(chromedp.CSS(".scroll")))
+	press(kb.Tab, 1)
+	press(kb.ArrowDown, 5)
+	require.Equal(t, "Partition 2", at())
+	press(kb.Enter, 1)
+	b.until(`document.querySelector("#partition-title").textContent === "Partition 2" && !document.querySelector("#partition-view").hidden`)
+	require.Equal(t, "Partition 2", at())
+	require.Equal(t, "Partition 2", eval[string](b, `document.querySelector("#partitions [aria-pressed=true]").ariaLabel`))
+	press(kb.Tab, 1)
+	press(kb.Enter, 1)
+	b.until(`document.querySelector("#lists tbody").innerText.includes("100.0 %")`)
+	press(kb.Tab, 1)
+	require.Equal(t, "Segments", eval[string](b, `document.activeElement.getAttribute("aria-label")`), "the table can be scrolled")
+
 	// The form is sent by Enter.
 	b.do(chromedp.Focus(chromedp.CSS("[name=key]")), chromedp.KeyEvent("customer 3"), chromedp.KeyEvent(kb.Enter))
 	b.until(rowCount + ` === 17`)
@@ -271,6 +296,9 @@ func TestPageKeyboard(t *testing.T) {
 	require.Equal(t, "orders", at())
 	b.do(chromedp.Focus(chromedp.CSS(".skip")), chromedp.KeyEvent(kb.Enter))
 	b.until(`document.activeElement.id === "content"`)
+	// An address that names nothing is put right.
+	b.do(chromedp.Evaluate[chromedp.Void](`history.pushState(null, "", "#content")`))
+	b.until(`location.hash === "#topic=payments"`)
 	require.Equal(t, "payments", b.text("#topic-title"), "the topic stays")
 	require.Empty(t, b.console())
 }
@@ -286,7 +314,10 @@ func TestPageNarrow(t *testing.T) {
 	require.NoError(t, partitionOf(t, topic, 2).ResetTo(123_456_789_012))
 	b.do(chromedp.Navigate(s.url + "/#topic=orders"))
 	b.until(rowCount + ` === 50`)
-	b.do(chromedp.Click(chromedp.CSS("#r0-40")), chromedp.Click(chromedp.CSS(".config summary")))
+	replicate(t, partitionOf(t, topic, 1), 40, 9_007_199_254_740_991, 1)
+	b.do(chromedp.Click(chromedp.CSS("#r0-40")), chromedp.Click(chromedp.CSS(".config summary")), chromedp.Click(chromedp.CSS("#partitions tr:nth-child(2) td:last-child")))
+	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("#lists details").forEach((d) => { d.open = true; })`))
+	b.until(`document.querySelector("#partition-title").textContent === "Partition 1" && document.querySelector("#lists").innerText.includes("9007199254740991")`)
 	b.until(`document.querySelector(".record pre") !== null && document.querySelectorAll("#config div").length > 5`)
 	require.Contains(t, b.text("#config"), "retention.ms 7 d")
 	require.Contains(t, b.text("#config"), "segment.bytes 1 GiB")
@@ -294,7 +325,7 @@ func TestPageNarrow(t *testing.T) {
 	// On a wide screen a table with such offsets scrolls inside its own region.
 	wider := `[...document.querySelectorAll("body *")].filter((e) => {
 		const r = e.getBoundingClientRect();
-		return e.closest(".skip") === null && (r.right > innerWidth + 0.5 || r.left < -0.5) && getComputedStyle(e).clipPath === "none" && e.closest("thead") === null && (innerWidth < 1000 || e.closest(".scroll > *") === null);
+		return e.closest(".skip") === null && (r.right > innerWidth + 0.5 || r.left < -0.5) && getComputedStyle(e).clipPath === "none" && e.closest("thead") === null && (innerWidth < 1000 && e.closest("#lists") === null || e.closest(".scroll > *") === null);
 	}).map((e) => e.tagName + "#" + e.id + "." + e.className)`
 	for _, width := range []int64{360, 600, 801, 961, 1280} {
 		b.do(chromedp.EmulateViewport(width, 740))

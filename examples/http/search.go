@@ -16,6 +16,10 @@ import (
 // before it turns to the next partition.
 const scanChunk = 4096
 
+// scanSparse is that of a partition with few records left to so many offsets: a
+// compacted one.
+const scanSparse = 1 << 18
+
 // searchAnswer are records of a topic, from all of its partitions or one, in the
 // order that was asked for.
 type searchAnswer struct {
@@ -49,6 +53,7 @@ func (s *server) search(w http.ResponseWriter, r *http.Request) error {
 		preview: max(q.atMost("preview", 200, 4096), 1),
 		match:   q.matcher(),
 		isolate: q.isolation(),
+		bytes:   s.limits.scan,
 	}
 	only := q.number("partition", -1, 0, 1<<31-1)
 	offset := q.number("offset", -1, 0, 1<<62)
@@ -142,7 +147,8 @@ type scan struct {
 	parts   []scanPart
 	scanned int64
 
-	quota    int // hits of a partition that a round keeps: they lie in memory
+	bytes    int64 // that a chunk may have, about: limits.scan
+	quota    int   // hits of a partition that a round keeps: they lie in memory
 	deadline time.Time
 }
 
@@ -152,6 +158,8 @@ type scanPart struct {
 	id             int32
 	p              *leat.Partition
 	start, end, at int64
+	fit            int64 // offsets whose records have about limits.scan bytes
+	empty          int   // chunks in a row without a record
 	hits           []hit // of this round, in the order of the scan
 	err            error // why it is not looked at any further
 }
@@ -169,6 +177,8 @@ func (p *scanPart) begin(sc *scan, offset int64, from time.Time, strict bool) (e
 		p.end = p.p.HighWatermark()
 	}
 	p.end = max(p.end, p.start)
+	i := p.p.Describe()
+	p.fit = sc.bytes / max(i.Bytes/max(i.LogEndOffset-i.LogStartOffset, 1), 1)
 	p.at = p.start
 	if sc.newest {
 		p.at = p.end
@@ -203,15 +213,12 @@ func (p *scanPart) left(newest bool) bool {
 // more to look at, and time for it. An error is of ctx: other errors are the
 // partition's.
 func (sc *scan) round(ctx context.Context) (more bool, err error) {
-	chunk := int64(scanChunk)
-	if sc.match.any() {
-		chunk = int64(sc.quota)
-	}
 	for i := range sc.parts {
 		p := &sc.parts[i]
 		if !p.left(sc.newest) {
 			continue
 		}
+		chunk, before := sc.chunk(p), sc.scanned
 		from, until := p.at, min(p.at+chunk, p.end)
 		if sc.newest {
 			from, until = max(p.at-chunk, p.start), p.at
@@ -223,12 +230,26 @@ func (sc *scan) round(ctx context.Context) (more bool, err error) {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
+		if p.empty++; sc.scanned > before {
+			p.empty = 0
+		}
 		more = more || p.left(sc.newest)
 		if time.Now().After(sc.deadline) {
 			return false, nil
 		}
 	}
 	return more, nil
+}
+
+// chunk is how many offsets to look at: more as long as there is nothing, fewer
+// where records are large.
+func (sc *scan) chunk(p *scanPart) int64 {
+	n := int64(scanChunk)
+	if sc.match.any() {
+		n = int64(sc.quota)
+	}
+	n = max(n, min(n<<min(p.empty, 20), scanSparse))
+	return max(min(n, p.fit), 1)
 }
 
 // look keeps what matches in [from, until), and returns where to go on.

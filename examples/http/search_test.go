@@ -104,6 +104,56 @@ func TestSearchSkewed(t *testing.T) {
 	}
 }
 
+// TestSearchLarge looks at the clock after so many bytes, however large the records
+// are: else an answer would come too late, and asking again be of no use.
+func TestSearchLarge(t *testing.T) {
+	f := start(t, nil, func(l *limits) {
+		l.search = -time.Second
+		l.scan = 10_000
+	})
+	topic := f.topic("orders", leat.TopicConfig{})
+	for range 100 {
+		appendTo(t, topic, 0, leat.Record{Value: make([]byte, 1000)})
+	}
+	for _, order := range []string{"oldest", "newest"} {
+		var a searchAnswer
+		f.get("/topics/orders/records?key=none&order=" + order).is(http.StatusOK).into(&a)
+		require.LessOrEqual(t, a.Scanned, int64(10))
+		require.Positive(t, a.Scanned)
+		require.NotEmpty(t, a.Next)
+		require.Len(t, searchAll(f, "limit=1000&order="+order), 100)
+	}
+	f.s.limits.scan = 1 // less than any record: one at a time
+	require.Len(t, searchAll(f, "limit=1000"), 100)
+}
+
+// TestSearchSparse walks over millions of offsets that have no records any more, as
+// in a compacted topic, in few steps.
+func TestSearchSparse(t *testing.T) {
+	f := start(t, nil)
+	p := partitionOf(t, f.topic("orders", leat.TopicConfig{}), 0)
+	replicate(t, p, 0, 1)
+	replicate(t, p, 50_000_000, 1)
+	for _, newest := range []bool{false, true} {
+		for _, match := range []matcher{{}, {contains: []byte("x")}} {
+			sc := scan{
+				newest: newest, limit: 2, preview: 1, match: match, isolate: leat.ReadUncommitted,
+				bytes: defaultLimits.scan, quota: 2, parts: []scanPart{{p: p}}, deadline: time.Now().Add(time.Hour),
+			}
+			require.NoError(t, sc.parts[0].begin(&sc, -1, time.Time{}, true))
+			rounds, more := 0, true
+			for ; more; rounds++ {
+				require.Less(t, rounds, 300)
+				var err error
+				more, err = sc.round(t.Context())
+				require.NoError(t, err)
+			}
+			require.Len(t, sc.parts[0].hits, 2)
+			require.Equal(t, int64(2), sc.scanned)
+		}
+	}
+}
+
 // searchAll follows next to the end.
 func searchAll(f *fixture, params string) (all []jsonRecord) {
 	f.t.Helper()

@@ -53,6 +53,7 @@ func (s *server) handler() http.Handler {
 		"POST /topics/{topic}/batch":                         s.appendBatch,
 		"GET /topics/{topic}/records":                        s.search,
 		"GET /topics/{topic}/events":                         s.follow,
+		"GET /topics/{topic}/partitions/{partition}":         s.describePartition,
 		"GET /topics/{topic}/partitions/{partition}/records": s.fetchRecords,
 		"GET /topics/{topic}/partitions/{partition}/batches": s.fetchBatches,
 		"GET /stats":                                         s.stats,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/leatlog/leat"
@@ -25,6 +26,9 @@ func (s *server) createTopic(w http.ResponseWriter, r *http.Request) error {
 	var n newTopic
 	if err := strictly(body, &n); err != nil {
 		return badRequest(`a topic is like {"name": "orders", "partitions": 3, "config": {"retention.ms": "60000"}}: %v`, err)
+	}
+	if int(n.Partitions) > s.limits.created {
+		return refuse(http.StatusBadRequest, "INVALID_PARTITIONS", fmt.Sprintf("a topic that is created here may have %d partitions", s.limits.created))
 	}
 	c, err := leat.ParseTopicConfig(n.Config)
 	if err != nil {
@@ -104,28 +108,40 @@ func (s *server) describeTopic(w http.ResponseWriter, r *http.Request) error {
 func describe(t *leat.Topic, st *leat.Stats) topicInfo {
 	i := t.Describe()
 	info := topicInfo{Name: i.Name, ID: i.ID.String(), Adopted: i.Adopted, Config: i.Config.Properties(), Partitions: []partitionInfo{}}
-	counts := map[int32]*leat.PartitionStats{}
-	if st != nil {
-		for n := range st.PerPartition {
-			if p := &st.PerPartition[n]; p.Topic == i.Name {
-				counts[p.Partition] = p
-			}
-		}
-	}
-	for _, p := range i.Partitions {
-		d := partitionInfo{
-			Partition: p.Partition, Open: p.Open,
-			LogStartOffset: p.LogStartOffset, LastStableOffset: p.LastStableOffset, HighWatermark: p.HighWatermark,
-			LogEndOffset: p.LogEndOffset, DurableEnd: p.DurableEnd, LeaderEpoch: p.LeaderEpoch,
-			Segments: p.Segments, Bytes: p.Bytes,
-		}
-		if p.Err != nil {
-			d.Error = p.Err.Error()
-		}
-		if c := counts[p.Partition]; c != nil {
-			d.Appended, d.Read = c.Appended.Records, c.Read.Records
-		}
-		info.Partitions = append(info.Partitions, d)
+	counts := countsOf(st, i.Name)
+	for n := range i.Partitions {
+		p := &i.Partitions[n]
+		info.Partitions = append(info.Partitions, describeOne(p, counts[p.Partition]))
 	}
 	return info
+}
+
+// countsOf are the counts of a topic's open partitions.
+func countsOf(st *leat.Stats, topic string) map[int32]*leat.PartitionStats {
+	counts := map[int32]*leat.PartitionStats{}
+	if st == nil {
+		return counts
+	}
+	for n := range st.PerPartition {
+		if p := &st.PerPartition[n]; p.Topic == topic {
+			counts[p.Partition] = p
+		}
+	}
+	return counts
+}
+
+func describeOne(p *leat.PartitionInfo, c *leat.PartitionStats) partitionInfo {
+	d := partitionInfo{
+		Partition: p.Partition, Open: p.Open,
+		LogStartOffset: p.LogStartOffset, LastStableOffset: p.LastStableOffset, HighWatermark: p.HighWatermark,
+		LogEndOffset: p.LogEndOffset, DurableEnd: p.DurableEnd, LeaderEpoch: p.LeaderEpoch,
+		Segments: p.Segments, Bytes: p.Bytes,
+	}
+	if p.Err != nil {
+		d.Error = p.Err.Error()
+	}
+	if c != nil {
+		d.Appended, d.Read = c.Appended.Records, c.Read.Records
+	}
+	return d
 }

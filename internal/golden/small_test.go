@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "write testdata/golden again from the full set")
 
 // smallLimit keeps a clone quick; what is left out is tested where the full set is.
-const smallLimit = 400 << 10
+const smallLimit = 600 << 10
 
 // packAbove is the size from which a sidecar is compressed: smaller ones are for
 // people to read.
@@ -38,7 +38,7 @@ var keep = []string{
 	"batches/control/", "batches/compacted/none-retain-empty", "batches/compacted/zstd-retain-empty",
 	"batches/old/magic0-none", "batches/old/magic1-none", "batches/index.json",
 	"corrupt/segments.json", "corrupt/indexes.json", "corrupt/indexes/",
-	"partition/p1/",
+	"partition/p1/", "compacted/txn/",
 	"offsets/__consumer_offsets-12/", "offsets/consumer_offsets_log.json",
 	"behaviour/", "murmur2.json", "varint.json", "crc32c.json",
 }

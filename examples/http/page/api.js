@@ -39,6 +39,19 @@ export async function get(path, params) {
   return body;
 }
 
+// shared lets those who want the same at the same time have one answer.
+export function shared(ask) {
+  let under = {};
+  return (what) => {
+    if (under.what !== what) {
+      const mine = {what};
+      mine.answer = ask(what).finally(() => { if (under === mine) under = {}; });
+      under = mine;
+    }
+    return under.answer;
+  };
+}
+
 // why is an error of get in words for the user. Others are ours: they go on, to
 // the console.
 export function why(err) {

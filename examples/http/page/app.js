@@ -5,6 +5,7 @@ import * as format from './format.js';
 import {get, why} from './api.js';
 import {by, make, roving, say, tell} from './dom.js';
 import {perSecond, quantile} from './rates.js';
+import * as place from './place.js';
 import * as topic from './topic.js';
 
 const interval = 1000;
@@ -96,7 +97,7 @@ function list(now, seconds) {
     if (!item) {
       const button = make('button', {type: 'button', tabIndex: -1},
         make('span', {className: 'name'}, t.name), make('span', {className: 'rate'}), make('span', {className: 'facts'}));
-      button.addEventListener('click', () => { location.hash = '#topic=' + encodeURIComponent(t.name); });
+      button.addEventListener('click', () => place.go(t.name));
       item = make('li', {}, button);
       items.set(t.name, item);
     }
@@ -110,7 +111,7 @@ function list(now, seconds) {
   say(by('topics-count'), format.count(now.topics.length));
   by('no-topics').hidden = now.topics.length > 0;
   filter();
-  if (!chosen() && now.topics.length > 0) history.replaceState(null, '', '#topic=' + encodeURIComponent(now.topics[0].name));
+  if (place.chosen().topic === '' && now.topics.length > 0) place.be(topic.shown() || now.topics[0].name);
   choose();
 }
 
@@ -120,27 +121,22 @@ function filter() {
   settle();
 }
 
-// chosen is the topic that the address names.
-function chosen() {
-  const [, name] = location.hash.match(/^#topic=(.+)$/) ?? [];
-  try {
-    return decodeURIComponent(name ?? '');
-  } catch {
-    return '';
-  }
-}
-
 function choose() {
-  const name = chosen();
+  const {topic: name, partition} = place.chosen();
   for (const [other, item] of items) {
     if (other === name) item.firstChild.setAttribute('aria-current', 'true');
     else item.firstChild.removeAttribute('aria-current');
   }
-  topic.show(name);
+  topic.show(name, partition);
 }
 
 by('filter').addEventListener('input', filter);
-addEventListener('hashchange', () => { if (chosen()) choose(); });
+addEventListener('hashchange', () => { if (place.chosen().topic !== '') choose(); });
+// The link is no address: what is chosen stays so.
+document.querySelector('.skip').addEventListener('click', (event) => {
+  event.preventDefault();
+  by('content').focus();
+});
 say(by('make-topic'), `curl -H 'Content-Type: application/json' -d '{"name": "orders", "partitions": 3}' ${location.origin}/topics`);
 charts.begin();
 tick();

@@ -7,8 +7,9 @@ import {by, make} from './dom.js';
 const span = 120; // seconds
 const height = 150; // pixels
 
+export const binary = [0, 10, 20, 30, 40].flatMap((k) => [1, 2, 4, 8, 16, 32, 64, 128, 256, 512].map((n) => n * 2 ** k));
+
 // Each chart and its lines: a name, and the CSS variable of its colour.
-const binary = [0, 10, 20, 30, 40].flatMap((k) => [1, 2, 4, 8, 16, 32, 64, 128, 256, 512].map((n) => n * 2 ** k));
 const wanted = [
   {title: 'Records', write: format.rate, lines: [['appended', '--a'], ['read', '--b']]},
   {title: 'Bytes', write: format.byteRate, steps: binary, lines: [['appended', '--a'], ['read', '--b']]},
@@ -40,7 +41,25 @@ export function gap(seconds) {
   add(seconds, wanted.map((w) => w.lines.map(() => null)));
 }
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+export function axis() {
+  return {stroke: colour('--quiet'), grid: {stroke: colour('--line'), width: 1}, ticks: {show: false}, font: '11px system-ui, sans-serif'};
+}
+
+// fit keeps a plot as wide as its box, and returns what does so.
+export function fit(box, plot, height) {
+  const resized = new ResizeObserver(() => {
+    if (box.clientWidth > 0 && box.clientWidth !== plot.width) plot.setSize({width: box.clientWidth, height});
+  });
+  resized.observe(box);
+  return resized;
+}
+
+// redrawn calls draw when the user wants other colours.
+export function redrawn(draw) {
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+}
 
 // alone picks the points that no line leads to or from.
 function alone(u, line) {
@@ -49,7 +68,6 @@ function alone(u, line) {
 }
 
 function options(w, width) {
-  const axis = {stroke: colour('--quiet'), grid: {stroke: colour('--line'), width: 1}, ticks: {show: false}, font: '11px system-ui, sans-serif'};
   return {
     width, height,
     cursor: {sync: {key: 'leat'}, points: {size: 6}, drag: {x: false, y: false}, y: false},
@@ -59,8 +77,8 @@ function options(w, width) {
       y: {range: (u, low, high) => [0, high > 0 ? high * 1.15 : 1]},
     },
     axes: [
-      {...axis, space: 70, size: 26, values: (u, ticks) => ticks.map((t) => new Date(t * 1000).toLocaleTimeString('en-GB'))},
-      {...axis, size: 72, space: 28, values: (u, ticks) => ticks.map((t) => w.write(t)), ...(w.steps && {incrs: w.steps})},
+      {...axis(), space: 70, size: 26, values: (u, ticks) => ticks.map((t) => new Date(t * 1000).toLocaleTimeString('en-GB'))},
+      {...axis(), size: 72, space: 28, values: (u, ticks) => ticks.map((t) => w.write(t)), ...(w.steps && {incrs: w.steps})},
     ],
     series: [
       {value: (u, t) => t === null ? '' : new Date(t * 1000).toLocaleTimeString('en-GB'), label: 'at'},
@@ -79,15 +97,11 @@ function draw() {
     const box = make('div', {className: 'plot', role: 'img', 'aria-label': w.title});
     by('charts').append(make('figure', {}, make('figcaption', {}, w.title), box));
     const plot = new uPlot(options(w, box.clientWidth), [times, ...data[c]], box);
-    const resized = new ResizeObserver(() => {
-      if (box.clientWidth > 0 && box.clientWidth !== plot.width) plot.setSize({width: box.clientWidth, height});
-    });
-    resized.observe(box);
-    charts.push({plot, box, resized});
+    charts.push({plot, box, resized: fit(box, plot, height)});
   });
 }
 
 export function begin() {
   draw();
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+  redrawn(draw);
 }

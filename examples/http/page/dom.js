@@ -23,17 +23,18 @@ export function tell(e, text) {
   e.hidden = text === '';
 }
 
-// roving makes a list of buttons one stop of the Tab key. Arrow keys, Home and End
-// move inside. It returns what is to be called when the list has changed.
+// roving makes the buttons of a list, or of a table's rows, one stop of the Tab
+// key. Arrow keys, Home and End move inside. It returns what is to be called when
+// the list has changed.
 export function roving(list) {
-  const all = () => [...list.querySelectorAll(':scope > li:not([hidden]) > button')];
+  const all = () => [...list.querySelectorAll(':scope > li:not([hidden]) > button, :scope > tr > th > button')];
   const choose = (button) => {
-    for (const b of list.querySelectorAll(':scope > li > button[tabindex="0"]')) b.tabIndex = -1;
+    for (const b of list.querySelectorAll(':scope > li > button, :scope > tr > th > button')) b.tabIndex = -1;
     button.tabIndex = 0;
   };
   list.addEventListener('focusin', (event) => {
     const button = event.target.closest('button');
-    if (button?.parentElement?.parentElement === list) choose(button);
+    if (button?.closest('ul, ol, tbody') === list) choose(button);
   });
   list.addEventListener('keydown', (event) => {
     const buttons = all();

@@ -212,7 +212,9 @@ function connect() {
     frame ||= requestAnimationFrame(append);
   });
   on('gap', (g) => {
-    tell(by('records-error'), `Partition ${g.partition}: the records from offset ${format.count(g.from)} to ${format.count(g.to)} are no longer there.`);
+    tell(by('records-error'), g.to < g.from
+      ? `Partition ${g.partition} was cut back to offset ${format.count(g.to)}, and is followed from there.`
+      : `Partition ${g.partition}: the records from offset ${format.count(g.from)} to ${format.count(g.to)} are no longer there.`);
   });
   on('failure', (f) => tell(by('records-error'), `Partition ${f.partition} cannot be followed: ${f.error}`));
   mine.addEventListener('error', () => {
