@@ -113,6 +113,9 @@ type backup struct {
 	// catalog: the store has a __metadata, which is in the copy too.
 	catalog                    bool
 	recovery, start, watermark offsets
+	// cleaned is how far partitions were cleaned, at most: as of before they were
+	// copied, since a cleaning may come by afterwards.
+	cleaned offsets
 }
 
 // backedUp is a topic in the copy.
@@ -230,6 +233,7 @@ func (b *backup) copy(ctx context.Context) error {
 		}
 	}
 	b.count()
+	b.cleaned = b.readCleaned()
 	if err := b.copyCatalog(ctx); err != nil {
 		return err
 	}
@@ -343,11 +347,24 @@ func (b *backup) copyLog(ctx context.Context, l *log.Log, topic string, id int32
 	if err := b.to.Mkdir(folder); err != nil {
 		return r, err
 	}
+	tp := log.TopicPartition{Topic: topic, Partition: id}
+	if b.s.follow == nil { // of a log that is not open the file is right
+		generation := l.Generation()
+		if point := b.s.found.cleanedAt(tp); point >= 0 {
+			b.cleaned[tp] = point
+		} else {
+			delete(b.cleaned, tp)
+		}
+		defer func() {
+			if l.Generation() != generation {
+				delete(b.cleaned, tp)
+			}
+		}()
+	}
 	r, err = l.Backup(ctx, b.to, folder, log.BackupOptions{Links: !b.o.Copy, Adopted: adopted, Progress: b.progress})
 	if err != nil {
 		return r, err
 	}
-	tp := log.TopicPartition{Topic: topic, Partition: id}
 	b.recovery[tp], b.watermark[tp] = r.RecoveryPoint, r.End
 	if r.Start > 0 {
 		b.start[tp] = r.Start
@@ -355,21 +372,32 @@ func (b *backup) copyLog(ctx context.Context, l *log.Log, topic string, id int32
 	return r, nil
 }
 
-// copyCleaned copies how far partitions have been cleaned. It is a hint.
-func (b *backup) copyCleaned() error {
+// readCleaned is how far partitions have been cleaned.
+func (b *backup) readCleaned() offsets {
 	text, err := readSmall(b.s.fsys, cleanerName)
-	if err != nil || text == nil {
-		return nil
+	if err != nil {
+		return offsets{}
 	}
 	lines, err := log.ParseOffsetCheckpoint(text)
-	if err != nil {
-		return nil
+	if err != nil || lines == nil {
+		return offsets{}
 	}
-	kept := offsets{}
-	for tp, offset := range lines {
-		if end, ok := b.watermark[tp]; ok && offset <= end {
+	return lines
+}
+
+// copyCleaned writes down how far the copies have been cleaned. It is a hint, which
+// must not be too high: what was taken back meanwhile has made it less.
+func (b *backup) copyCleaned() error {
+	kept, now := offsets{}, b.readCleaned()
+	for tp, offset := range b.cleaned {
+		after, ok := now[tp]
+		end, copied := b.watermark[tp]
+		if offset = min(offset, after); ok && copied && offset <= end {
 			kept[tp] = offset
 		}
+	}
+	if len(kept) == 0 {
+		return nil
 	}
 	return log.WriteFile(b.to, cleanerName, log.AppendOffsetCheckpoint(nil, kept))
 }

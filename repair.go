@@ -477,6 +477,7 @@ func (r *repairing) forget(t *Topic, id int32, from, start int64) error {
 	tp := log.TopicPartition{Topic: t.name, Partition: id}
 	s.found.Lock()
 	delete(s.found.recovery, tp)
+	delete(s.found.cleaner, tp) // the log may end before that, and grow beyond it
 	if from >= 0 {
 		s.found.recovery[tp] = from
 	}

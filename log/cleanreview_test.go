@@ -99,3 +99,27 @@ func TestCleanUnlikeSealed(t *testing.T) {
 		})
 	}
 }
+
+// TestCleanSumsLost: a compacted log without segments.sum, which is a hint, opens
+// after a crash as any other.
+func TestCleanSumsLost(t *testing.T) {
+	g := newRules(t, func(c *Config) { c.SegmentBytes = 300 })
+	fill := strings.Repeat("a", 150)
+	script(t, g.log, "f0="+fill, "a=1", "--", "f1="+fill, "a=2", "--", "f2="+fill, "a=3", "--", "f3="+fill, "a=4", "--", "x=1", "--", "y=1")
+	_, err := g.log.Compact(context.Background(), ruleOptions())
+	require.NoError(t, err)
+	want := written(t, g.log)
+	require.Len(t, g.log.Segments(), 6)
+	end := g.log.LogEndOffset()
+	g.log.Abandon()
+	g.remove(sumsName)
+	for _, point := range []int64{end, 3, 0} {
+		g.st = OpenState{RecoveryPoint: point, StartOffset: -1, HighWatermark: -1}
+		g.open()
+		require.NoError(t, g.log.Failed())
+		require.NoError(t, g.log.Trouble())
+		require.Equal(t, want, written(t, g.log))
+		g.log.Abandon()
+		g.remove(sumsName)
+	}
+}
