@@ -128,8 +128,7 @@ func (p *Producer) newWaiter(left int, cost int64) *waiter {
 	return w
 }
 
-// kick sets the lanes to work, and does the last's himself where he can. A nil
-// ctx: he cannot.
+// kick sets the lanes to work, and does the last's himself where he can.
 func (w *waiter) kick(ctx context.Context) {
 	last := len(w.lanes) - 1
 	for i, l := range w.lanes {
