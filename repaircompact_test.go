@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,20 +16,31 @@ import (
 // watchedNames tells of each change of a name before it is made; nil: nobody.
 type watchedNames struct {
 	vfs.FS
+	mu   sync.Mutex // the sealer comes by as well
 	tell func(name string)
 }
 
-func (w *watchedNames) Rename(from, to string) error {
+func (w *watchedNames) watch(tell func(name string)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tell = tell
+}
+
+func (w *watchedNames) told(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.tell != nil {
-		w.tell(from)
+		w.tell(name)
 	}
+}
+
+func (w *watchedNames) Rename(from, to string) error {
+	w.told(from)
 	return w.FS.Rename(from, to)
 }
 
 func (w *watchedNames) Remove(name string) error {
-	if w.tell != nil {
-		w.tell(name)
-	}
+	w.told(name)
 	return w.FS.Remove(name)
 }
 
@@ -71,7 +83,7 @@ func TestRepairBesideHalfACleaning(t *testing.T) {
 	events, swapped := 0, false
 	for round, keys := range []int{37, 30} {
 		more(90, keys)
-		w.tell = func(name string) {
+		w.watch(func(name string) {
 			// A sample of the moments, and one at which a log file is about to get its name.
 			swap := !swapped && strings.HasSuffix(name, ".log.swap") && exists(filepath.Join(dir, name))
 			if events++; round > 0 && strings.HasPrefix(name, "orders-0/") && (swap || events%9 == 0 || os.Getenv("LEAT_LONG") != "") {
@@ -80,9 +92,9 @@ func TestRepairBesideHalfACleaning(t *testing.T) {
 				require.NoError(t, os.CopyFS(to, os.DirFS(dir)))
 				images = append(images, to)
 			}
-		}
+		})
 		require.NoError(t, p.Topic().Compact(ctx, nil))
-		w.tell = nil
+		w.watch(nil)
 	}
 	require.NoError(t, st.Close())
 	want := newestOf(t, dir, "orders")

@@ -79,6 +79,7 @@ type stress struct {
 	syncs  atomic.Int64 // until one fails; never when it began below 1
 	full   bool         // allocations and new files fail now and then
 	pauses int          // how often others run during a sync
+	paused atomic.Int64
 
 	// The log is ended when it has so many records. A quiet round has no end but
 	// that of its few appends, and nobody whose calls would wake one that was
@@ -234,11 +235,18 @@ func (s *stress) run() {
 	s.stats.rolls.Add(int64(len(s.log.Segments()) - 1))
 }
 
+// maxPaused bounds the pauses of a round: with one processor and many that spin, a
+// log of small segments took minutes for them, and looked as if it hung.
+const maxPaused = 30_000
+
 // hook lets others run where the disk would take its time, and fails.
 func (s *stress) hook(op vfs.Op, name string, before bool) error {
 	switch {
 	case op == vfs.OpSync || op == vfs.OpSyncDir:
 		for range s.pauses {
+			if s.paused.Add(1) > maxPaused {
+				break
+			}
 			runtime.Gosched()
 		}
 		if before && s.syncs.Add(-1) == 0 {
