@@ -2,8 +2,8 @@ package leat
 
 import (
 	"errors"
-	"math/rand/v2"
 	"math/bits"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
