@@ -93,6 +93,7 @@ func TestCompact(t *testing.T) {
 // TestCompactUsage: what is wrong with a command line, and what cannot be done.
 func TestCompactUsage(t *testing.T) {
 	dir := newStore(t)
+	good(t, "topics", "alter", "orders", "--config", "cleanup.policy=compact", "--dir", dir)
 	for _, test := range []struct {
 		status int
 		says   string
