@@ -228,9 +228,9 @@ func (r *killReport) check(t *testing.T, dir string, acked map[string]int64) (to
 			torn++
 		case "torn tail cut off": // the same, as package log says it
 		case "left alone: folder of no topic": // killed in the middle of CreateTopic
-			require.NotContains(t, acked, filepath.Base(e.attrs["folder"].String()))
+			require.NotContains(t, acked, filepath.Base(e.attrs["path"].String()))
 		case "file made again": // killed in the middle of the first Open
-			require.Equal(t, filepath.Join(dir, metadataTopic+"-0", partitionMetadata), e.attrs["file"].String())
+			require.Equal(t, filepath.Join(dir, metadataTopic+"-0", partitionMetadata), e.attrs["path"].String())
 			require.Empty(t, acked)
 		case "recovered":
 			require.Zero(t, e.attrs["start"].Int64(), e)
