@@ -41,8 +41,8 @@ func ParsePosition(s string) (Position, error) {
 	var p Position
 	if ok {
 		var err error
-		if p.Metadata, err = strconv.Unquote(metadata); err != nil || strconv.Quote(p.Metadata) != metadata {
-			return bad("the metadata is not quoted")
+		if p.Metadata, err = strconv.Unquote(metadata); err != nil || p.Metadata == "" || strconv.Quote(p.Metadata) != metadata {
+			return bad("the metadata is not quoted as String does it")
 		}
 	}
 	folder, offset, ok := strings.Cut(place, "@")

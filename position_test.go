@@ -33,7 +33,7 @@ func TestPosition(t *testing.T) {
 	}
 	for _, text := range []string{
 		"orders", "orders-3", "orders@1", "-3@1", "orders-3@", "orders-3@x", "orders-3@1 ", "orders-3@1 x", "orders-03@1",
-		"orders-3@+1", "orders-3@01", "or ders-3@1", " orders-3@1", "orders-3@1 'x'", "orders-3@1 `x`", "orders-3@9223372036854775808",
+		"orders-3@+1", "orders-3@01", "or ders-3@1", " orders-3@1", "orders-3@1 'x'", `orders-3@1 ""`, "orders-3@1 `x`", "orders-3@9223372036854775808",
 	} {
 		_, err := ParsePosition(text)
 		require.Error(t, err, "%q", text)
