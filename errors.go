@@ -45,6 +45,20 @@ var (
 	ErrUnknownOutcome = errors.New("leat: it is not known whether the record is stored") // see Producer
 )
 
+// What consumers and groups say.
+var (
+	ErrRebalanced        = errors.New("leat: partition is no longer assigned")             // ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS; Poll tells what is
+	ErrNotAssigned       = errors.New("leat: partition is not assigned to the consumer")   // IllegalStateException; see Consumer.Assign
+	ErrNoGroup           = errors.New("leat: consumer is of no group")                     // INVALID_GROUP_ID
+	ErrUnknownGroup      = errors.New("leat: unknown group")                               // GROUP_ID_NOT_FOUND
+	ErrGroupNotEmpty     = errors.New("leat: group has members")                           // NON_EMPTY_GROUP
+	ErrMemberExists      = errors.New("leat: group has a member of that name")             // UNRELEASED_INSTANCE_ID
+	ErrInvalidAssignment = errors.New("leat: balancer has made an assignment not allowed") // INCONSISTENT_GROUP_PROTOCOL
+	ErrConcurrentUse     = errors.New("leat: consumer is used by two goroutines at once")  // ConcurrentModificationException
+	ErrMetadataTooLarge  = errors.New("leat: metadata of a commit too large")              // OFFSET_METADATA_TOO_LARGE
+	ErrUnstableOffset    = errors.New("leat: a transaction has yet to decide on a commit") // UNSTABLE_OFFSET_COMMIT
+)
+
 // OffsetError is ErrOffsetOutOfRange with the range that there was: Start is
 // the log start offset, End the log end offset.
 type OffsetError = log.OffsetError
