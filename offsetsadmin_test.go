@@ -3,6 +3,8 @@ package leat
 import (
 	"errors"
 	"os"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/leatlog/leat/internal/coordination"
 	"github.com/leatlog/leat/internal/vfs"
+	"github.com/leatlog/leat/log"
 )
 
 // TestOffsetsFollower: a follower sees commits as they come, what compaction
@@ -90,6 +93,30 @@ func TestOffsetsFollowerStartsAgain(t *testing.T) {
 	})
 }
 
+// TestRemoveManyOffsets: the tombstones of a group fit whatever batches there are.
+func TestRemoveManyOffsets(t *testing.T) {
+	m := vfs.NewMem()
+	st := openStore(t, m, nil)
+	topicOf(t, st, "orders", TopicConfig{Partitions: 90})
+	for id := range int32(90) {
+		require.NoError(t, st.commitOffsets(ctx, "g", []Position{{Topic: "orders", Partition: id}}, nil))
+	}
+	ops, err := st.Topic(offsetsTopic)
+	require.NoError(t, err)
+	require.NoError(t, ops.SetProperties(ctx, map[string]string{"max.message.bytes": "500"}))
+	require.NoError(t, st.removeOffsets(ctx, "g", []log.TopicPartition{tpOf("orders", 7), tpOf("other", 8), tpOf("orders", 89)}))
+	o, err := st.committedOffsets(ctx)
+	require.NoError(t, err)
+	all, err := o.all("g")
+	require.NoError(t, err)
+	require.Len(t, all, 88)
+	require.NoError(t, st.removeOffsets(ctx, "g", nil))
+	require.Empty(t, mustGroups(t, st))
+	require.NoError(t, st.Close())
+	st = openStore(t, m, nil)
+	require.Empty(t, mustGroups(t, st))
+}
+
 // TestForgetDeletedTopic: a topic that is created again inherits no positions,
 // wherever a crash came in between, and however its deletion was finished.
 func TestForgetDeletedTopic(t *testing.T) {
@@ -100,8 +127,13 @@ func TestForgetDeletedTopic(t *testing.T) {
 	fill(t, part(t, st, "other", TopicConfig{}), 10)
 	commitAt(t, st, "g", 5)
 	require.NoError(t, st.commitOffsets(ctx, "h", []Position{{Topic: "other", Offset: 4}, {Topic: "orders", Offset: 3}}, nil))
-	var crashes []*vfs.Mem
+	var (
+		mu      sync.Mutex
+		crashes []*vfs.Mem
+	)
 	m.SetHook(func(op vfs.Op, name string, before bool) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if before && (op == vfs.OpSync || op == vfs.OpRemove) {
 			crashes = append(crashes, m.Snapshot())
 		}
@@ -438,7 +470,7 @@ func TestOffsetsHoles(t *testing.T) {
 func TestCommitFaults(t *testing.T) {
 	for _, cause := range []error{syscall.EIO, vfs.ErrNoSpace} {
 		for _, sticky := range []bool{false, true} {
-			for n := 1; ; n++ {
+			for n := int64(1); ; n++ {
 				m := vfs.NewCrashMem()
 				m.SetMapped(n%2 == 0)
 				st, err := openFS(m, nil)
@@ -448,12 +480,12 @@ func TestCommitFaults(t *testing.T) {
 				if n%4 < 2 { // else the topic is made as well
 					commitAt(t, st, "g", 1)
 				}
-				calls := 0
+				var calls atomic.Int64
 				m.SetHook(func(op vfs.Op, _ string, before bool) error {
 					if !before || op == vfs.OpClose {
 						return nil
 					}
-					if calls++; calls == n || sticky && calls > n {
+					if c := calls.Add(1); c == n || sticky && c > n {
 						return cause
 					}
 					return nil
@@ -486,8 +518,8 @@ func TestCommitFaults(t *testing.T) {
 					require.Equal(t, end, fetched(t, st, "g", tpOf("orders", 0)))
 					require.NoError(t, st.Close())
 				}
-				if calls < n {
-					require.Greater(t, n, 4)
+				if calls.Load() < n {
+					require.Greater(t, n, int64(4))
 					break
 				}
 			}

@@ -141,9 +141,12 @@ func (g *offsetsModel) cutIn(after map[offsetsKey]int64, do func()) {
 	before := maps.Clone(g.committed)
 	// The store has goroutines of its own, so that this must not take from rng.
 	rng := rand.New(rand.NewPCG(g.rng.Uint64(), 1))
-	at, n := rng.IntN(12), 0
+	var mu sync.Mutex
+	at, n, done := rng.IntN(12), 0, false
 	g.m.SetHook(func(op vfs.Op, _ string, first bool) error {
-		if n++; n == at {
+		mu.Lock()
+		defer mu.Unlock()
+		if n++; n == at && !done {
 			for _, left := range g.m.Dirty().States(1, rng.Uint64()) {
 				if rng.IntN(3) == 0 {
 					g.cuts = append(g.cuts, offsetsCut{left, [2]map[offsetsKey]int64{before, maps.Clone(after)}})
@@ -154,6 +157,9 @@ func (g *offsetsModel) cutIn(after map[offsetsKey]int64, do func()) {
 		return nil
 	})
 	do()
+	mu.Lock()
+	done = true
+	mu.Unlock()
 	g.m.SetHook(nil)
 }
 
