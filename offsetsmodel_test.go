@@ -50,7 +50,7 @@ type offsetsCut struct {
 //
 //	LEAT_LONG=1 go test -run TestOffsetsModel .        many seeds
 func TestOffsetsModel(t *testing.T) {
-	first, seeds, steps := uint64(1), uint64(6), 80
+	first, seeds, steps := uint64(1), uint64(4), 70
 	if os.Getenv("LEAT_LONG") != "" {
 		first, seeds, steps = uint64(time.Now().UnixNano()), 200, 200
 	}
