@@ -38,6 +38,9 @@ const (
 // Coder is handed the fields of one record. After the first error all further
 // fields are left alone. It is for one goroutine.
 type Coder struct {
+	// Expand says that what is known to lie in bytes is shown, not the bytes.
+	Expand bool
+
 	mode     mode
 	flexible bool   // the version is, see the package
 	comma    bool   // showing: a member precedes
@@ -100,7 +103,7 @@ func (c *Coder) take(name string, n int) []byte {
 	return b
 }
 
-// Version is the first field of each key and value: from 0 to last, and
+// Version is the first field of a value, and of most keys: from 0 to last, and
 // flexible from the version of that name on.
 func (c *Coder) Version(v *int16, last, flexible int16) {
 	if c.mode == showing {
@@ -221,6 +224,30 @@ func (c *Coder) NullString(name string, v **string) {
 	default:
 		c.name(name)
 		c.b = append(c.b, "null"...)
+	}
+}
+
+// Object is a structure within a structure.
+func (c *Coder) Object(name string, fields func()) {
+	if c.mode != showing {
+		fields()
+		return
+	}
+	c.name(name)
+	c.open('{')
+	fields()
+	c.close('}')
+}
+
+// Rest is all that is left, if anything.
+func (c *Coder) Rest(name string, v *[]byte) {
+	switch {
+	case c.mode == reading && c.err == nil && len(c.b) > 0:
+		*v = append([]byte{}, c.take(name, len(c.b))...)
+	case c.mode == appending:
+		c.b = append(c.b, *v...)
+	case c.mode == showing && len(*v) > 0:
+		c.putBytes(name, *v)
 	}
 }
 
