@@ -138,9 +138,9 @@ func TestDumpDecodesTransactions(t *testing.T) {
 		` TransactionLog key {"transactionalId":"ид"} value {"producerId":1002,"producerEpoch":2,"transactionTimeoutMs":60002,"transactionStatus":2,` +
 			`"transactionState":"PrepareCommit","transactionPartitions":[{"topic":"orders","partitionIds":[0,3,87]},`,
 		` TransactionLog key {"transactionalId":"app-0_3"} value null` + "\n",
-		` TransactionLog key {"transactionalId":"tx-1"} value "\x00\tnew" (not decoded: transaction: record is of a newer version: 9, the newest known is 1)` + "\n",
+		` TransactionLog key {"transactionalId":"tx-1"} value "\x00\tnew" (not decoded: transaction: version not known: 9, the newest known is 1)` + "\n",
 		` value "\x00\x00cut" (not decoded: transaction: record is damaged: producerId does not fit in 5 bytes, at 2)` + "\n",
-		` key "\x00\x01k" value "v" (not decoded: key: record is of a newer version: 1, the newest known is 0)` + "\n",
+		` key "\x00\x01k" value "v" (not decoded: key: version not known: 1, the newest known is 0)` + "\n",
 		` key null value null (not decoded: key: record is damaged: 0 bytes)` + "\n",
 	} {
 		require.Contains(t, out, line)
@@ -155,9 +155,9 @@ func TestDumpDecodesTransactions(t *testing.T) {
 	got = got[len(sidecar):]
 	require.Equal(t, object{
 		"type": "TransactionLog", "keyVersion": json.Number("0"), "keyFields": object{"transactionalId": "tx-1"},
-		"error": "transaction: record is of a newer version: 9, the newest known is 1",
+		"error": "transaction: version not known: 9, the newest known is 1",
 	}, got[0]["decoded"])
 	require.Contains(t, got[1]["decoded"].(object)["error"], "damaged")
-	require.Equal(t, object{"error": "key: record is of a newer version: 1, the newest known is 0"}, got[2]["decoded"])
+	require.Equal(t, object{"error": "key: version not known: 1, the newest known is 0"}, got[2]["decoded"])
 	require.Equal(t, object{"error": "key: record is damaged: 0 bytes"}, got[3]["decoded"])
 }

@@ -18,7 +18,7 @@ var (
 
 	// ErrVersion is a record of a version that is not known here. It may be
 	// sound, and must not be overwritten.
-	ErrVersion = errors.New("record is of a newer version")
+	ErrVersion = errors.New("version not known")
 
 	// ErrValue is a value that cannot be written.
 	ErrValue = errors.New("value cannot be stored")
