@@ -1,8 +1,10 @@
 package leat
 
 import (
+	"context"
 	"errors"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -230,6 +232,7 @@ func TestOffsetsRetention(t *testing.T) {
 			require.Equal(t, []string{"half", "left", "live"}, mustGroups(t, st))
 			require.Equal(t, int64(5), fetched(t, st, "half", tpOf("orders", 0)))
 			require.Equal(t, int64(-1), fetched(t, st, "half", tpOf("orders", 1)))
+			require.Equal(t, int64(3), fetched(t, st, "left", tpOf("orders", 0)), "counted from when it was left")
 			time.Sleep(12 * time.Hour)
 			_, err = st.Retain(ctx)
 			require.NoError(t, err)
@@ -242,6 +245,130 @@ func TestOffsetsRetention(t *testing.T) {
 			require.Empty(t, mustGroups(t, st), "its members were of another process")
 		})
 	}
+}
+
+// TestRemovalsWaitForCommits: a commit that is under way is neither missed by a
+// removal that comes after it, nor lost to an expiry that had not seen it.
+func TestRemovalsWaitForCommits(t *testing.T) {
+	for _, expire := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := vfs.NewMem()
+			st, err := openFS(m, &Options{OffsetsRetention: time.Hour})
+			require.NoError(t, err)
+			fill(t, part(t, st, "orders", TopicConfig{Retention: Retention{Age: Unlimited}}), 10)
+			commitAt(t, st, "g", 1)
+			time.Sleep(2 * time.Hour)
+			synctest.Wait()
+			require.Equal(t, int64(-1), fetched(t, st, "g", tpOf("orders", 0)))
+			commitAt(t, st, "g", 2)
+			time.Sleep(61 * time.Minute) // the next pass has not come
+			held := make(chan struct{})
+			var once sync.Once
+			m.SetHook(func(op vfs.Op, name string, before bool) error {
+				if before && op == vfs.OpSync && strings.HasPrefix(name, offsetsTopic) {
+					once.Do(func() { <-held })
+				}
+				return nil
+			})
+			go func() { require.NoError(t, st.commitOffsets(ctx, "g", []Position{{Topic: "orders", Offset: 3}}, nil)) }()
+			synctest.Wait()
+			go func() {
+				if expire {
+					require.NoError(t, st.expireOffsets(ctx))
+				} else {
+					require.NoError(t, st.removeOffsets(ctx, "g", nil))
+				}
+			}()
+			synctest.Wait()
+			close(held)
+			synctest.Wait()
+			m.SetHook(nil)
+			want := int64(-1)
+			if expire {
+				want = 3
+			}
+			require.Equal(t, want, fetched(t, st, "g", tpOf("orders", 0)))
+			require.NoError(t, st.Close())
+		})
+	}
+}
+
+// TestOffsetsGate: who shuts waits for those inside, who come meanwhile wait for
+// him, and all give up when they are told to.
+func TestOffsetsGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g offsetsGate
+		over, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		require.NoError(t, g.enter(ctx))
+		require.NoError(t, g.enter(ctx))
+		require.ErrorIs(t, g.shut(over), context.DeadlineExceeded)
+		require.NoError(t, g.enter(over), "it is open again")
+		for range 3 {
+			g.leave()
+		}
+		require.NoError(t, g.shut(ctx))
+		require.ErrorIs(t, g.enter(over), context.DeadlineExceeded)
+		require.ErrorIs(t, g.shut(over), context.DeadlineExceeded)
+		entered := 0
+		go func() {
+			require.NoError(t, g.enter(ctx))
+			entered++
+			time.Sleep(time.Minute)
+			entered--
+			g.leave()
+		}()
+		synctest.Wait()
+		require.Zero(t, entered)
+		g.open()
+		synctest.Wait()
+		require.Equal(t, 1, entered)
+		require.NoError(t, g.shut(ctx))
+		require.Zero(t, entered)
+		g.open()
+	})
+}
+
+// TestSavedGroup: a generation that was saved is known at once and, a second
+// later, durable; of two the later record counts, in whatever order they are seen.
+func TestSavedGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewCrashMem()
+		st, err := openFS(m, nil)
+		require.NoError(t, err)
+		generation := func(st *Store) int32 {
+			o, err := st.committedOffsets(ctx)
+			require.NoError(t, err)
+			v, ok := o.metadata("g")
+			require.Equal(t, ok, v.Generation > 0)
+			return v.Generation
+		}
+		require.Zero(t, generation(st))
+		for i := range int32(3) {
+			require.NoError(t, st.saveGroup(ctx, "g", coordination.GroupValue{ProtocolType: "consumer", Generation: i + 1}))
+			require.Equal(t, i+1, generation(st))
+		}
+		require.ErrorIs(t, st.saveGroup(ctx, "", coordination.GroupValue{}), ErrNoGroup)
+		require.Equal(t, []string{"g"}, mustGroups(t, st))
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		for _, left := range m.Dirty().States(1, 1) {
+			st, err := openFS(left, nil)
+			require.NoError(t, err)
+			require.Equal(t, int32(3), generation(st))
+			require.NoError(t, st.Close())
+		}
+		require.NoError(t, st.removeOffsets(ctx, "g", nil))
+		require.Zero(t, generation(st))
+		require.NoError(t, st.Close())
+	})
+	s := newOffsetsState()
+	put := func(at int64, generation int32) {
+		s.put(&offsetsRecord{offsetsKey: offsetsKey{group: "g", meta: true}, at: at, value: &coordination.GroupValue{Generation: generation}})
+	}
+	put(7, 2)
+	put(3, 1)
+	require.Equal(t, int32(2), s.groups["g"].meta.Generation)
 }
 
 // TestExplicitExpiry: what an old client said itself counts.
