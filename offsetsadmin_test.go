@@ -84,6 +84,25 @@ func TestOffsetsFollowerStartsAgain(t *testing.T) {
 		require.Equal(t, int64(2), fetched(t, f, "h", tp))
 		require.Equal(t, int64(-1), fetched(t, st, "g", tp))
 
+		// So does the writer, if what is new came in another way.
+		commitAt(t, st, "i", 1)
+		require.Equal(t, int64(1), fetched(t, st, "i", tp))
+		appendRaw(t, st, offsetsBatch(t, nil, offsetRecord(t, "i", tp, -1)))
+		require.NoError(t, ops.Compact(ctx, nil))
+		time.Sleep(25 * time.Hour)
+		require.NoError(t, ops.Compact(ctx, nil))
+		appendRaw(t, st, offsetsBatch(t, nil, offsetRecord(t, "j", tp, 1)))
+		require.NoError(t, ops.Compact(ctx, nil))
+		found := false
+		for rec, err := range reader(t, offsetsPart(t, st, 0), ReaderOptions{UntilEnd: true}).Records(ctx) {
+			require.NoError(t, err)
+			k, err := coordination.ParseOffsetKey(rec.Key)
+			require.NoError(t, err)
+			found = found || k.Group == "i"
+		}
+		require.False(t, found, "the tombstone is gone")
+		require.Equal(t, int64(-1), fetched(t, st, "i", tp))
+
 		// What was read may be taken back.
 		commitAt(t, st, "h", 3)
 		require.Equal(t, int64(3), fetched(t, f, "h", tp))
@@ -257,11 +276,12 @@ func TestRemovalsWaitForCommits(t *testing.T) {
 			require.NoError(t, err)
 			fill(t, part(t, st, "orders", TopicConfig{Retention: Retention{Age: Unlimited}}), 10)
 			commitAt(t, st, "g", 1)
-			time.Sleep(2 * time.Hour)
+			time.Sleep(2*time.Hour + time.Minute)
 			synctest.Wait()
 			require.Equal(t, int64(-1), fetched(t, st, "g", tpOf("orders", 0)))
 			commitAt(t, st, "g", 2)
 			time.Sleep(61 * time.Minute) // the next pass has not come
+			require.Equal(t, int64(2), fetched(t, st, "g", tpOf("orders", 0)))
 			held := make(chan struct{})
 			var once sync.Once
 			m.SetHook(func(op vfs.Op, name string, before bool) error {
