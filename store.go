@@ -53,6 +53,8 @@ type Store struct {
 	cleaner   cleaner
 	disk      *disk // nil: no limit
 
+	coordinator coordinator // of consumer groups
+
 	mu struct {
 		sync.RWMutex
 		closed bool
@@ -72,6 +74,7 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 	s.mu.topics = map[string]*Topic{}
 	s.retention.init()
 	s.cleaner.init()
+	s.coordinator.init()
 	return s
 }
 
@@ -191,6 +194,7 @@ func (s *Store) openLogs() map[log.TopicPartition]*log.Log {
 // partition, lets the next Open do without any recovery. A second Close does
 // nothing and returns nil.
 func (s *Store) Close() error {
+	s.coordinator.end() // saves, and so comes first
 	if !s.end() {
 		return nil
 	}
