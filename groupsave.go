@@ -46,11 +46,11 @@ func (g *group) saveOne() bool {
 	g.mu.Unlock()
 	v, err := saved.value()
 	if err == nil {
-		err = g.store.storeGroup(context.Background(), g.name, v)
+		err = g.store.saveGroup(context.Background(), g.name, v)
 		if errors.Is(err, ErrRecordTooLarge) {
 			// That the generation never falls is what counts.
 			v.Members = nil
-			err = g.store.storeGroup(context.Background(), g.name, v)
+			err = g.store.saveGroup(context.Background(), g.name, v)
 		}
 	}
 	g.mu.Lock()
@@ -125,4 +125,14 @@ func (v *savedGroup) value() (_ coordination.GroupValue, err error) {
 		}
 	}
 	return v.GroupValue, err
+}
+
+// savedGeneration is the last generation of a group that was saved, 0 if none was.
+func (s *Store) savedGeneration(ctx context.Context, group string) (int32, error) {
+	o, err := s.committedOffsets(ctx)
+	if err != nil {
+		return 0, err
+	}
+	v, _ := o.metadata(group)
+	return v.Generation, nil
 }
