@@ -54,6 +54,8 @@ type Store struct {
 	disk      *disk // nil: no limit
 	offsets   offsets
 
+	coordinator coordinator // of consumer groups
+
 	mu struct {
 		sync.RWMutex
 		closed bool
@@ -74,6 +76,7 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 	s.offsets.store = s
 	s.retention.init()
 	s.cleaner.init()
+	s.coordinator.init(s)
 	return s
 }
 
@@ -193,6 +196,7 @@ func (s *Store) openLogs() map[log.TopicPartition]*log.Log {
 // partition, lets the next Open do without any recovery. A second Close does
 // nothing and returns nil.
 func (s *Store) Close() error {
+	s.coordinator.end() // saves, and so comes first
 	if !s.end() {
 		return nil
 	}
