@@ -51,6 +51,7 @@ type Store struct {
 
 	retention retention
 	cleaner   cleaner
+	consumers consumers
 	disk      *disk // nil: no limit
 
 	mu struct {
@@ -232,6 +233,7 @@ func (s *Store) end() bool {
 	if t := s.mu.timer; t != nil && t.Stop() {
 		s.ops.Done()
 	}
+	s.consumers.end()
 	s.endRetention()
 	s.endCleaner()
 	s.mu.Unlock()
