@@ -54,6 +54,8 @@ type Store struct {
 	consumers consumers
 	disk      *disk // nil: no limit
 
+	coordinator coordinator // of consumer groups
+
 	mu struct {
 		sync.RWMutex
 		closed bool
@@ -73,6 +75,7 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 	s.mu.topics = map[string]*Topic{}
 	s.retention.init()
 	s.cleaner.init()
+	s.coordinator.init()
 	return s
 }
 
@@ -192,6 +195,7 @@ func (s *Store) openLogs() map[log.TopicPartition]*log.Log {
 // partition, lets the next Open do without any recovery. A second Close does
 // nothing and returns nil.
 func (s *Store) Close() error {
+	s.coordinator.end() // saves, and so comes first
 	if !s.end() {
 		return nil
 	}
