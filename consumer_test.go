@@ -474,7 +474,7 @@ func TestConsumerDamage(t *testing.T) {
 	name := "orders-0/00000000000000000000.log"
 	b, err := readSmall(m, name)
 	require.NoError(t, err)
-	damage := parts[0].log.Load().Size() / 2
+	damage := parts[0].log.Load().Size()/2 + 66 // inside the fourth record
 	f, err := m.Open(name, vfs.ReadWrite)
 	require.NoError(t, err)
 	_, err = f.WriteAt([]byte{b[damage] ^ 1}, damage)
