@@ -249,9 +249,10 @@ func TestAutoCommit(t *testing.T) {
 		time.Sleep(time.Hour)
 		require.Equal(t, int64(-1), saved(), "nobody has come back")
 		polled(t, c) // now somebody has
+		require.Equal(t, int64(1), saved())
 		time.Sleep(4 * time.Second)
 		polled(t, c)
-		require.Equal(t, int64(-1), saved())
+		require.Equal(t, int64(1), saved())
 		time.Sleep(2 * time.Second)
 		polled(t, c)
 		require.Equal(t, int64(3), saved())
