@@ -53,6 +53,8 @@ type Store struct {
 	cleaner   cleaner
 	disk      *disk // nil: no limit
 
+	generations generations
+
 	mu struct {
 		sync.RWMutex
 		closed bool
