@@ -52,6 +52,7 @@ type Store struct {
 	retention retention
 	cleaner   cleaner
 	disk      *disk // nil: no limit
+	offsets   offsets
 
 	generations generations
 
@@ -72,6 +73,7 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.mu.topics = map[string]*Topic{}
+	s.offsets.store = s
 	s.retention.init()
 	s.cleaner.init()
 	return s
