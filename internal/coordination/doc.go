@@ -20,5 +20,23 @@ var (
 // Tag is a tagged field of a newer Kafka.
 type Tag = fields.Tag
 
-// record is a key or a value.
-type record interface{ fields(c *fields.Coder) }
+// Record is a key or a value: a pointer to one of the types of this package.
+type Record interface {
+	fields(c *fields.Coder)
+	what() string // for errors
+}
+
+// Parse decodes b into r.
+func Parse(b []byte, r Record) error {
+	c := fields.Read(b)
+	r.fields(&c)
+	_, err := c.End(r.what())
+	return err
+}
+
+// Append appends r to dst, which is returned as it came if there is an error.
+func Append(dst []byte, r Record) ([]byte, error) {
+	c := fields.Append(dst)
+	r.fields(&c)
+	return c.End(r.what())
+}

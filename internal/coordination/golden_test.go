@@ -27,7 +27,7 @@ type kafkaRecord struct {
 // again is b parsed, shown, and appended; each form of append is to give b.
 func again[T any, P interface {
 	*T
-	record
+	Record
 }](t *testing.T, b []byte, parse func([]byte) (T, error), put func([]byte, T) ([]byte, error)) (shown string) {
 	t.Helper()
 	v, err := parse(b)
@@ -155,4 +155,99 @@ func TestKafkaOffsetsSegment(t *testing.T) {
 	require.NotZero(t, seen["1 false"])
 	require.NotZero(t, seen["1 true"])
 	require.NotZero(t, seen["2 false"])
+}
+
+func TestKafkaTransactionRecords(t *testing.T) {
+	var records []kafkaRecord
+	golden.JSON(t, &records, "offsets", "transaction-records.json")
+	seen := map[string]int{}
+	for _, r := range records {
+		requireFields(t, r.KeyFields, again(t, r.Key, ParseTransactionKey, AppendTransactionKey))
+		if r.ValueVersion == nil {
+			seen["tombstone"]++
+			continue
+		}
+		v, err := ParseTransactionValue(r.Value)
+		require.NoError(t, err)
+		require.Equal(t, *r.ValueVersion, v.Version)
+		require.Empty(t, v.Tags, "all that Kafka wrote is known")
+		requireFields(t, r.ValueFields, again(t, r.Value, ParseTransactionValue, AppendTransactionValue))
+		seen[fmt.Sprint(v.Version, v.Partitions == nil)]++
+	}
+	for _, what := range []string{"tombstone", "0 false", "0 true", "1 false", "1 true"} {
+		require.NotZero(t, seen[what], what)
+	}
+}
+
+// The newer kinds have no Parse of their own: they go through Parse and Append.
+func TestKafkaConsumerGroupRecords(t *testing.T) {
+	var records []kafkaRecord
+	golden.JSON(t, &records, "offsets", "new-group-records.json")
+	seen := map[int16]int{}
+	for _, r := range records {
+		require.Less(t, int(r.KeyVersion), len(offsetTypes))
+		is := offsetTypes[r.KeyVersion]
+		require.Equal(t, r.Type, is.name)
+		for _, half := range []struct {
+			bytes  []byte
+			record Record
+			fields json.RawMessage
+		}{{r.Key, is.key(), r.KeyFields}, {r.Value, is.value(), r.ValueFields}} {
+			require.NoError(t, Parse(half.bytes, half.record))
+			out, err := Append(nil, half.record)
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprintf("%x", []byte(half.bytes)), fmt.Sprintf("%x", out))
+			c := fields.Show(nil)
+			half.record.fields(&c)
+			out, err = c.End("")
+			require.NoError(t, err)
+			requireFields(t, half.fields, string(out))
+			require.NotContains(t, string(out), "taggedFields", "all that Kafka wrote is known")
+		}
+		seen[r.KeyVersion]++
+	}
+	for kind := KindConsumerGroup; kind <= KindCurrentAssignment; kind++ {
+		require.NotZero(t, seen[int16(kind)], kind)
+	}
+}
+
+func TestKafkaConsumerProtocol(t *testing.T) {
+	var blobs []struct {
+		What    string     `json:"what"`
+		Version int16      `json:"version"`
+		Bytes   golden.Hex `json:"bytes"`
+	}
+	golden.JSON(t, &blobs, "offsets", "consumer-protocol.json")
+	seen := map[string]int{}
+	for _, b := range blobs {
+		seen[fmt.Sprint(b.What, b.Version)]++
+		if b.What == "assignment" {
+			again(t, b.Bytes, ParseAssignment, AppendAssignment)
+			a, err := ParseAssignment(b.Bytes)
+			require.NoError(t, err)
+			require.Equal(t, Assignment{
+				Version: b.Version, UserData: []byte("u"),
+				Partitions: []TopicPartitions{{Topic: "orders", Partitions: []int32{1, 4}}},
+			}, a)
+			continue
+		}
+		again(t, b.Bytes, ParseSubscription, AppendSubscription)
+		s, err := ParseSubscription(b.Bytes)
+		require.NoError(t, err)
+		want := Subscription{Version: b.Version, Topics: []string{"a", "orders"}, UserData: []byte("user"), Generation: -1}
+		if b.Version >= 1 {
+			want.Owned = []TopicPartitions{{Topic: "orders", Partitions: []int32{1}}}
+		}
+		if b.Version >= 2 {
+			want.Generation = 5
+		}
+		if b.Version >= 3 {
+			want.Rack = new("rack-1")
+		}
+		require.Equal(t, want, s)
+	}
+	for version := range 4 {
+		require.NotZero(t, seen[fmt.Sprint("assignment", version)])
+		require.NotZero(t, seen[fmt.Sprint("subscription", version)])
+	}
 }

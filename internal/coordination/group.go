@@ -9,10 +9,7 @@ type GroupKey struct {
 }
 
 func (k *GroupKey) fields(c *fields.Coder) {
-	c.Version(&k.Version, KindGroup, fields.Never)
-	if k.Version != KindGroup {
-		c.Failf(ErrFormat, "kind %d", k.Version)
-	}
+	kind(c, &k.Version, KindGroup, KindGroup)
 	c.String("group", &k.Group)
 }
 
@@ -28,9 +25,9 @@ type GroupValue struct {
 	Tags                  []Tag // version 4
 }
 
-// GroupMember is a member of a GroupValue. In a group of the protocol type
-// "consumer", Subscription and Assignment are blobs that ParseSubscription and
-// ParseAssignment decode.
+// GroupMember is a member of a GroupValue. In a group of the ConsumerProtocol,
+// Subscription and Assignment are blobs that ParseSubscription and ParseAssignment
+// decode.
 type GroupMember struct {
 	ID                       string
 	InstanceID               *string // from version 3 on
@@ -64,44 +61,35 @@ func (v *GroupValue) fields(c *fields.Coder) {
 			c.Int32("rebalanceTimeout", &m.RebalanceTimeout)
 		}
 		c.Int32("sessionTimeout", &m.SessionTimeout)
-		c.Bytes("subscription", &m.Subscription)
-		c.Bytes("assignment", &m.Assignment)
+		if c.Expand && v.ProtocolType == ConsumerProtocol {
+			expand(c, "subscription", &m.Subscription, new(Subscription))
+			expand(c, "assignment", &m.Assignment, new(Assignment))
+		} else {
+			c.Bytes("subscription", &m.Subscription)
+			c.Bytes("assignment", &m.Assignment)
+		}
 		c.Tags(&m.Tags)
 	})
 	c.Tags(&v.Tags)
 }
 
-const (
-	groupKey   = "key of a group"
-	groupValue = "group"
-)
+func (k *GroupKey) what() string   { return "key of a group" }
+func (v *GroupValue) what() string { return "group" }
 
 // ParseGroupKey decodes a key of kind 2.
 func ParseGroupKey(b []byte) (k GroupKey, err error) {
-	c := fields.Read(b)
-	k.fields(&c)
-	_, err = c.End(groupKey)
+	err = Parse(b, &k)
 	return k, err
 }
 
 // AppendGroupKey appends the key to dst.
-func AppendGroupKey(dst []byte, k GroupKey) ([]byte, error) {
-	c := fields.Append(dst)
-	k.fields(&c)
-	return c.End(groupKey)
-}
+func AppendGroupKey(dst []byte, k GroupKey) ([]byte, error) { return Append(dst, &k) }
 
 // ParseGroupValue decodes the value of a record of kind 2.
 func ParseGroupValue(b []byte) (v GroupValue, err error) {
-	c := fields.Read(b)
-	v.fields(&c)
-	_, err = c.End(groupValue)
+	err = Parse(b, &v)
 	return v, err
 }
 
 // AppendGroupValue appends the value to dst.
-func AppendGroupValue(dst []byte, v GroupValue) ([]byte, error) {
-	c := fields.Append(dst)
-	v.fields(&c)
-	return c.End(groupValue)
-}
+func AppendGroupValue(dst []byte, v GroupValue) ([]byte, error) { return Append(dst, &v) }

@@ -73,3 +73,30 @@ func (c *Coder) close(bracket byte) {
 	c.b = append(c.b, bracket)
 	c.comma = true
 }
+
+// NullObject is a structure behind a byte that says whether it is there: -1 for
+// null, else 1.
+func NullObject[T any](c *Coder, name string, v **T, each func(*T)) {
+	there := int8(1)
+	switch {
+	case c.mode == showing && *v == nil:
+		c.name(name)
+		c.b = append(c.b, "null"...)
+		return
+	case c.mode == showing:
+	case c.mode == reading:
+		*v = nil
+		c.Int8(name, &there)
+		if there < 0 || c.err != nil {
+			return
+		}
+		*v = new(T)
+	case *v == nil:
+		there = -1
+		c.Int8(name, &there)
+		return
+	default:
+		c.Int8(name, &there)
+	}
+	c.Object(name, func() { each(*v) })
+}
