@@ -77,7 +77,7 @@ func (g *Groups) Import(ctx context.Context, r io.Reader, o ImportOptions) ([]Of
 			return nil, err
 		}
 	}
-	lines, err := readOffsetLines(r, o.Group)
+	lines, err := readGroupLines(r, o.Group)
 	if err != nil {
 		return nil, err
 	}

@@ -46,10 +46,10 @@ func appendOffsetLine(dst []byte, group string, p Position) []byte {
 // is doubled, and a position.
 const maxOffsetLine = 2*maxGroupName + 1024
 
-// readOffsetLines reads the text. group is that of lines that name none; empty: they
+// readGroupLines reads the text. group is that of lines that name none; empty: they
 // all must. Errors name the line.
-func readOffsetLines(r io.Reader, group string) ([]groupOffsetLine, error) {
-	in := &offsetLines{r: bufio.NewReader(r)}
+func readGroupLines(r io.Reader, group string) ([]groupOffsetLine, error) {
+	in := &groupLines{r: bufio.NewReader(r)}
 	type key struct {
 		group, topic string
 		partition    int32
@@ -117,8 +117,8 @@ func parseOffsetLine(fields []string, group string) (x groupOffsetLine, err erro
 	return x, nil
 }
 
-// offsetLines takes a text apart. A line may be empty, and end in "\r\n".
-type offsetLines struct {
+// groupLines takes a text apart. A line may be empty, and end in "\r\n".
+type groupLines struct {
 	r    *bufio.Reader
 	line int // lines read
 }
@@ -129,7 +129,7 @@ type readError struct{ err error }
 func (e *readError) Error() string { return e.err.Error() }
 
 // next gives the fields of the next line that is not empty, and its number.
-func (in *offsetLines) next() (line int, fields []string, err error) {
+func (in *groupLines) next() (line int, fields []string, err error) {
 	for {
 		line = in.line + 1
 		text, err := in.read(nil)
@@ -144,7 +144,7 @@ func (in *offsetLines) next() (line int, fields []string, err error) {
 }
 
 // read appends the next line of the text, with its end.
-func (in *offsetLines) read(dst []byte) ([]byte, error) {
+func (in *groupLines) read(dst []byte) ([]byte, error) {
 	was := len(dst)
 	for {
 		part, err := in.r.ReadSlice('\n')
@@ -166,7 +166,7 @@ func (in *offsetLines) read(dst []byte) ([]byte, error) {
 }
 
 // split takes a line apart, and reads on where it ends within quotes.
-func (in *offsetLines) split(text []byte) (fields []string, err error) {
+func (in *groupLines) split(text []byte) (fields []string, err error) {
 	for {
 		var field []byte
 		if len(text) > 0 && text[0] == '"' {
@@ -192,7 +192,7 @@ func (in *offsetLines) split(text []byte) (fields []string, err error) {
 }
 
 // quoted reads up to the closing quote; rest is what follows on its line.
-func (in *offsetLines) quoted(text []byte) (field, rest []byte, err error) {
+func (in *groupLines) quoted(text []byte) (field, rest []byte, err error) {
 	for {
 		n := bytes.IndexByte(text, '"')
 		switch {
