@@ -15,14 +15,14 @@ import (
 type GroupState uint8
 
 const (
-	GroupEmpty     GroupState = iota // it has no members
-	GroupStable                      // each partition that is to be consumed has its owner
-	GroupPreparing                   // partitions are on their way from one member to another
+	GroupEmpty       GroupState = iota // it has no members
+	GroupStable                        // each partition that is to be consumed has its owner
+	GroupReconciling                   // partitions are on their way from one member to another; nobody stops for what he keeps
 )
 
-// String is Kafka's name of the state.
+// String is Kafka's name of the state, for the last that of KIP-848.
 func (s GroupState) String() string {
-	return name(s+1, "GroupState", "", "Empty", "Stable", "PreparingRebalance")
+	return name(s+1, "GroupState", "", "Empty", "Stable", "Reconciling")
 }
 
 // GroupInfo is a group at one moment.
@@ -40,9 +40,10 @@ type GroupInfo struct {
 
 // GroupMember is a member of a group and what it has.
 type GroupMember struct {
-	ID     string
-	Topics []string   // subscribed to, sorted
-	Owned  []Position // partitions, sorted; their offsets mean nothing
+	ID      string
+	Topics  []string // subscribed to, sorted; those of a Pattern are those that it matches now
+	Pattern string
+	Owned   []Position // partitions, sorted; their offsets mean nothing
 	// Away is since when the member has not been in Poll; zero: it is there, or it is
 	// not known.
 	Away time.Time
@@ -137,9 +138,12 @@ func (i *GroupInfo) own() {
 			i.Partitions[n].Member = i.Members[m].ID
 		}
 	}
-	slices.SortFunc(i.Partitions, func(a, b GroupPartition) int {
-		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
+	slices.SortFunc(i.Partitions, func(a, b GroupPartition) int { return comparePositions(a.Position, b.Position) })
+}
+
+// comparePositions is by topic and partition.
+func comparePositions(a, b Position) int {
+	return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 }
 
 // measure looks at the log.

@@ -1,7 +1,6 @@
 package leat
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -144,9 +143,7 @@ func (g *Groups) toReset(ctx context.Context, group string, o *ResetOptions) ([]
 	if len(parts) == 0 {
 		return nil, nil
 	}
-	slices.SortFunc(parts, func(a, b Position) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
+	slices.SortFunc(parts, comparePositions)
 	return g.Fetch(ctx, group, false, parts...)
 }
 
