@@ -30,7 +30,7 @@ func completeTopics(cmd *cobra.Command, args []string, word string) ([]string, c
 	}
 	defer st.Close()
 	for t := range st.Topics() {
-		if name := t.Name(); strings.HasPrefix(name, word) && !slices.Contains(args, name) {
+		if name := t.Name(); strings.HasPrefix(name, word) && !slices.Contains(args, name) && (word != "" || !isInternal(name)) {
 			names = append(names, name)
 		}
 	}
