@@ -88,12 +88,18 @@ func (p *prefixed) Write(b []byte) (int, error) {
 func advice(cmd *cobra.Command, err error) string {
 	onStore := cmd.Flags().Lookup("dir") != nil
 	switch {
+	case errors.Is(err, leat.ErrLocked) && cmd.Name() == "consume":
+		return "end that process first; without --group consume only reads, and works beside it"
 	case errors.Is(err, leat.ErrLocked):
 		return "end that process first; what only reads works beside it"
 	case errors.Is(err, leat.ErrUnknownTopic):
 		return "'leat topics list' shows which there are"
 	case errors.Is(err, leat.ErrUnknownPartition):
 		return "'leat topics describe' shows which there are"
+	case errors.Is(err, leat.ErrUnknownGroup):
+		return "'leat groups list' shows which there are"
+	case errors.Is(err, leat.ErrGroupNotEmpty):
+		return "its members, in a process that has the store open, are to end first"
 	case errors.Is(err, leat.ErrTopicExists):
 		return "'leat topics describe' shows it, 'leat topics alter' changes it, --if-not-exists leaves it as it is"
 	case errors.Is(err, leat.ErrInvalidConfig), errors.Is(err, leat.ErrInvalidTopic):
