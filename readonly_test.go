@@ -170,7 +170,7 @@ func TestReadOnlyRefuses(t *testing.T) {
 		"Topic.Partition": true, "Topic.Partitions": true,
 		"Partition.Topic": true, "Partition.ID": true, "Partition.String": true, "Partition.LogStartOffset": true,
 		"Partition.LastStableOffset": true, "Partition.HighWatermark": true, "Partition.LogEndOffset": true,
-		"Partition.OffsetForTime": true, "Partition.OffsetForMaxTimestamp": true, "Partition.Reader": true,
+		"Partition.OffsetForTime": true, "Partition.OffsetForMaxTimestamp": true, "Partition.Reader": true, "Partition.Lag": true,
 	}
 	writes := map[string]func() error{
 		"Store.CreateTopic": func() error { _, err := r.CreateTopic(ctx, "more", TopicConfig{}); return err },
