@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"time"
 
@@ -64,6 +65,9 @@ func (o *groupOptions) check(cmd *cobra.Command, topics []string) error {
 		return errors.New("which topic?")
 	case f.Changed("offsets-only") && (o.pattern != "" || len(topics) > 1):
 		return errors.New("--offsets-only is of one topic; --format '%t %p %o' prints as much of several")
+	}
+	if _, err := regexp.Compile(o.pattern); err != nil {
+		return fmt.Errorf("--pattern: %w", err)
 	}
 	return nil
 }

@@ -129,6 +129,7 @@ func TestConsumeGroupWrong(t *testing.T) {
 		{"t --group g --commit-every -1s", "--commit-every must not be negative"},
 		{"t --group g --commit-every often", "invalid argument"},
 		{"t u", "one topic at a time"},
+		{"--group g --pattern (", "--pattern: error parsing regexp: missing closing )"},
 	} {
 		r := tool(t, append([]string{"consume", "--dir", dir}, strings.Fields(test.args)...)...)
 		require.Equal(t, exitUsage, r.status, r.stderr)
@@ -137,7 +138,6 @@ func TestConsumeGroupWrong(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
 		{"u --group g", `leat: unknown topic: "u"`},
 		{"t u --group g", `leat: unknown topic: "u"`},
-		{"--group g --pattern (", "regular"},
 	} {
 		r := tool(t, append([]string{"consume", "--dir", dir}, strings.Fields(test.args)...)...)
 		require.NotEqual(t, exitOK, r.status)
@@ -240,6 +240,11 @@ func TestConsumeGroupFullDisk(t *testing.T) {
 	require.Equal(t, exitFailed, r.status)
 	require.Contains(t, r.stderr, "no space left on device")
 	require.Empty(t, committedIn(t, dir, "g"))
+	r = tool(t, "consume", "t", "--group", "g", "--dir", dir, "--no-follow", "--max", "5")
+	require.Equal(t, "0\n1\n2\n3\n4\n", r.stdout)
+	r = toFile(t, full, "consume", "t", "--group", "g", "--dir", dir, "--no-follow")
+	require.Equal(t, exitFailed, r.status)
+	require.Equal(t, map[string]int64{"t-0": 5}, committedIn(t, dir, "g"))
 
 	// Into a file it is whole.
 	name := filepath.Join(t.TempDir(), "out")
@@ -249,7 +254,7 @@ func TestConsumeGroupFullDisk(t *testing.T) {
 	require.NoError(t, out.Close())
 	b, err := os.ReadFile(name)
 	require.NoError(t, err)
-	require.Equal(t, numbers(0, 20000), string(b))
+	require.Equal(t, numbers(5, 20000), string(b))
 }
 
 // toFile runs the tool with a file as its standard output.

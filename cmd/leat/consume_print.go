@@ -16,6 +16,7 @@ type recordWriter struct {
 	form printed
 	out  io.Writer
 	buf  []byte // whole records
+	err  error  // of a write; nothing is written behind what is lost
 }
 
 func (w *recordWriter) print(r *leat.Record) error {
@@ -28,8 +29,8 @@ func (w *recordWriter) print(r *leat.Record) error {
 
 // flush writes what is gathered.
 func (w *recordWriter) flush() error {
-	if len(w.buf) == 0 {
-		return nil
+	if len(w.buf) == 0 || w.err != nil {
+		return w.err
 	}
 	_, err := w.out.Write(w.buf)
 	w.buf = w.buf[:0]
@@ -37,9 +38,9 @@ func (w *recordWriter) flush() error {
 		w.buf = nil
 	}
 	if err != nil {
-		return fmt.Errorf("write: %w", err)
+		w.err = fmt.Errorf("write: %w", err)
 	}
-	return nil
+	return w.err
 }
 
 // offsetForm prints offsets, and partitions unless there is one alone.

@@ -24,14 +24,9 @@ func awaitNews(ctx context.Context, o *consumeOptions, at []leat.Position) (err 
 		return err
 	}
 	defer closing(st, &err)
-	var pattern *regexp.Regexp
-	if o.group.pattern != "" {
-		if pattern, err = regexp.Compile("^(?:" + o.group.pattern + ")$"); err != nil {
-			return err
-		}
-	}
+	pattern := regexp.MustCompile("^(?:" + o.group.pattern + ")$")
 	wanted := func(topic string) bool {
-		if pattern != nil {
+		if o.group.pattern != "" {
 			return !isInternal(topic) && pattern.MatchString(topic)
 		}
 		return slices.Contains(o.topics, topic)
