@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,6 +37,28 @@ it if they cannot. reset and import show what they would do, and do it only with
 	}
 	cmd.AddCommand(newGroupsList(), newGroupsDescribe(), newGroupsReset(), newGroupsDelete(), newGroupsExport(), newGroupsImport())
 	return cmd
+}
+
+// offsetsTopic is where groups are kept.
+const offsetsTopic = "__consumer_offsets"
+
+// damagedOffsets tells what of the groups cannot be read. It comes first: who reads
+// beside a writer is told of damage only when he waits until it stays.
+func damagedOffsets(ctx context.Context, st *leat.Store) (errs []error, err error) {
+	t, err := st.Topic(offsetsTopic)
+	if err != nil {
+		return nil, nil // there are no groups
+	}
+	for p := range t.Partitions() {
+		state, err := stateOf(ctx, t, p.ID())
+		if err != nil {
+			return nil, err
+		}
+		if state.Info.Err != nil {
+			errs = append(errs, &regarding{p.String(), state.Info.Err})
+		}
+	}
+	return errs, nil
 }
 
 // oneGroup is for commands that work on one group.

@@ -137,7 +137,7 @@ func printChanges(w *bufio.Writer, list []leat.OffsetChange, width int) {
 	if len(list) == 0 {
 		return
 	}
-	t := newTable("group", "topic", ">partition", ">from", ">to", "")
+	t := newTable("group", "topic", ">partition", ">from", ">to", "note")
 	for i := range list {
 		c := &list[i]
 		note := ""

@@ -38,12 +38,15 @@ partitions (their numbers), lag, lagBytes and lagMs.`,
 			return failed(err)
 		}
 		defer closing(st, &err)
+		trouble := troubles{cmd: cmd}
+		if trouble.errs, err = damagedOffsets(cmd.Context(), st); err != nil {
+			return failed(err)
+		}
 		names, err := st.Groups().List(cmd.Context())
 		if err != nil {
 			return failed(err)
 		}
 		t := newTable("group", "state", ">members", ">partitions", ">lag", ">bytes", "behind since")
-		trouble := troubles{cmd: cmd}
 		err = toOutput(cmd.OutOrStdout(), func(w *bufio.Writer) error {
 			for _, name := range names {
 				info, err := st.Groups().Describe(cmd.Context(), name)
@@ -52,9 +55,10 @@ partitions (their numbers), lag, lagBytes and lagMs.`,
 					return cmd.Context().Err()
 				case errors.Is(err, leat.ErrUnknownGroup):
 					continue // it was deleted meanwhile
+				case errors.Is(err, leat.ErrCorrupt) && len(trouble.errs) > 0:
+					continue // it is in the damaged part; the others are shown
 				case err != nil:
-					trouble.errs = append(trouble.errs, err) // the others can be told of
-					continue
+					return failed(err)
 				}
 				trouble.of(&info)
 				if asJSON {
@@ -71,7 +75,7 @@ partitions (their numbers), lag, lagBytes and lagMs.`,
 			}
 			return nil
 		})
-		if err == nil && len(names) == 0 {
+		if err == nil && len(names)+len(trouble.errs) == 0 {
 			fmt.Fprintf(cmd.ErrOrStderr(), "leat: no groups in %s\n", storeDir(*dir))
 		}
 		if err == nil {
@@ -99,9 +103,9 @@ partition that the group has committed or a member owns
   member       whose the partition is
   metadata     what was committed with it
 
-What is behind the start was deleted before the group has consumed it: then the lag
-is what there is. A partition that is not there any more, or that is damaged, has
-an error, and makes the exit status 1.
+Where committed is below start, records were deleted before the group has consumed
+them, and the lag is what is left. A partition that is not there any more, or
+that is damaged, has an error; damage makes the exit status 1.
 
 With --json each group is an object on a line, in Kafka's words: group, state,
 generation, protocol, lag, members and partitions. Times are milliseconds since
@@ -118,6 +122,16 @@ generation, protocol, lag, members and partitions. Times are milliseconds since
 			return failed(err)
 		}
 		defer closing(st, &err)
+		trouble := troubles{cmd: cmd}
+		if trouble.errs, err = damagedOffsets(cmd.Context(), st); err != nil {
+			return failed(err)
+		}
+		switch {
+		case len(args) > 0:
+			trouble.errs = nil // it is told of those that it is about
+		case len(trouble.errs) > 0:
+			return trouble.tell()
+		}
 		if len(args) == 0 {
 			if args, err = st.Groups().List(cmd.Context()); err != nil {
 				return failed(err)
@@ -134,7 +148,6 @@ generation, protocol, lag, members and partitions. Times are milliseconds since
 			}
 			infos = append(infos, info)
 		}
-		trouble := troubles{cmd: cmd}
 		err = toOutput(cmd.OutOrStdout(), func(w *bufio.Writer) error {
 			for i := range infos {
 				trouble.of(&infos[i])
@@ -159,7 +172,8 @@ generation, protocol, lag, members and partitions. Times are milliseconds since
 	return cmd
 }
 
-// troubles gathers what is wrong with partitions, to be told behind the output.
+// troubles gathers what is wrong with partitions, to be told behind the output. That
+// a topic was deleted is not.
 type troubles struct {
 	cmd  *cobra.Command
 	errs []error
@@ -167,8 +181,9 @@ type troubles struct {
 
 func (t *troubles) of(info *leat.GroupInfo) {
 	for i := range info.Partitions {
-		if p := &info.Partitions[i]; p.Err != nil {
-			t.errs = append(t.errs, fmt.Errorf("group %q, %s-%d: %w", info.Group, p.Topic, p.Partition, p.Err))
+		p := &info.Partitions[i]
+		if p.Err != nil && !errors.Is(p.Err, leat.ErrUnknownTopic) && !errors.Is(p.Err, leat.ErrUnknownPartition) {
+			t.errs = append(t.errs, &regarding{fmt.Sprintf("group %s, %s-%d", printable(info.Group), p.Topic, p.Partition), p.Err})
 		}
 	}
 }

@@ -36,6 +36,13 @@ are not in it.`,
 			return failed(err)
 		}
 		defer closing(st, &err)
+		damaged, err := damagedOffsets(cmd.Context(), st)
+		if err == nil && len(damaged) > 0 && len(args) == 0 {
+			err = damaged[0] // it would not be all
+		}
+		if err != nil {
+			return failed(err)
+		}
 		if output == "" {
 			return toOutput(cmd.OutOrStdout(), func(w *bufio.Writer) error {
 				return failed(st.Groups().Export(cmd.Context(), w, args...))
@@ -105,19 +112,10 @@ With --json each partition is an object on a line: group, topic, partition, from
 		return c.run(cmd, *dir, func(g *leat.Groups) ([]leat.OffsetChange, error) {
 			changes, err := g.Import(cmd.Context(), bytes.NewReader(text), o)
 			if err != nil {
-				err = &inFile{name, err}
+				err = &regarding{name, err}
 			}
 			return changes, err
 		})
 	}
 	return cmd
 }
-
-// inFile says which file an error is about.
-type inFile struct {
-	name string
-	err  error
-}
-
-func (e *inFile) Error() string { return e.name + ": " + words(e.err) }
-func (e *inFile) Unwrap() error { return e.err }
