@@ -1,11 +1,9 @@
 package leat
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/leatlog/leat/log"
@@ -139,11 +137,6 @@ func (i *GroupInfo) own() {
 		}
 	}
 	slices.SortFunc(i.Partitions, func(a, b GroupPartition) int { return comparePositions(a.Position, b.Position) })
-}
-
-// comparePositions is by topic and partition.
-func comparePositions(a, b Position) int {
-	return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 }
 
 // measure looks at the log.
