@@ -40,8 +40,8 @@ func newConsume() *cobra.Command {
 		Use:   "consume TOPIC... [flags]",
 		Short: "Print the records of a topic",
 		Long: `consume prints records as they are appended, until Ctrl-C, --max, or, with
---no-follow, the end that there was when it began. It only reads, and works
-beside a process that writes to the store.
+--no-follow, the end that there was when it began. Without --group it only reads,
+and works beside a process that writes to the store.
 
 It begins at the end or, with --no-follow, at the beginning, unless told
 otherwise, for each partition:

@@ -55,4 +55,19 @@ func TestConsumeGroupKilledAtCall(t *testing.T) {
 	}
 	t.Logf("%d killed", killed)
 	require.Positive(t, killed)
+
+	// As a commit survives a power cut, the output has to.
+	name, trace := filepath.Join(t.TempDir(), "out"), filepath.Join(t.TempDir(), "trace")
+	for _, printed := range []bool{true, false} {
+		out, err := os.Create(name)
+		require.NoError(t, err)
+		cmd := exec.CommandContext(t.Context(), strace, "-f", "-qq", "-o", trace, "-e", "trace=fsync",
+			built, "consume", "t", "--group", "g", "--no-follow", "--dir", dir)
+		cmd.Stdout = out
+		require.NoError(t, cmd.Run())
+		require.NoError(t, out.Close())
+		b, err := os.ReadFile(trace)
+		require.NoError(t, err)
+		require.Equal(t, printed, strings.Contains(string(b), " fsync(1)"), "%s", b)
+	}
 }

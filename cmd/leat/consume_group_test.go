@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -209,6 +211,35 @@ func TestConsumeGroupFollows(t *testing.T) {
 	require.Equal(t, "1 6\n", rest)
 	require.Equal(t, exitOK, s, &c.stderr)
 	require.Equal(t, map[string]int64{"t-0": 5, "t-1": 2}, committedIn(t, dir, "g"))
+
+	// Who has the store for longer is waited for, which is said; a deleted topic ends it.
+	said, says, err := os.Pipe()
+	require.NoError(t, err)
+	defer said.Close()
+	c = &running{t: t, cmd: exec.CommandContext(t.Context(), built, "consume", "t", "--group", "g", "--dir", dir, "--format", "%p %s")}
+	c.cmd.Stderr = says
+	c.out, err = c.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.cmd.Start())
+	require.NoError(t, says.Close())
+	c.lines = bufio.NewReader(c.out)
+	stderr := bufio.NewReader(said)
+	require.Equal(t, "1 7", c.line())
+	turn(func(st *leat.Store) {
+		put(st, 0, "8")
+		line, err := stderr.ReadString('\n')
+		require.NoError(t, err)
+		require.Contains(t, line, fmt.Sprintf("leat: there is more to print; waiting for the store: store is open in another process: %s is locked by process %d\n",
+			filepath.Join(dir, ".lock"), os.Getpid()))
+	})
+	require.Equal(t, "0 8", c.line())
+	turn(func(st *leat.Store) { require.NoError(t, st.DeleteTopic(t.Context(), "t")) })
+	rest, s = c.end()
+	require.Empty(t, rest)
+	require.Equal(t, exitFailed, s)
+	last, err := io.ReadAll(stderr)
+	require.NoError(t, err)
+	require.Contains(t, string(last), `leat: unknown topic: "t"`)
 }
 
 // The same of a directory of Kafka's, whose batches are of transactions, aborted

@@ -7,14 +7,9 @@ import (
 	"io"
 	"regexp"
 	"slices"
-	"time"
 
 	"github.com/leatlog/leat"
 )
-
-// lockTry is how long one attempt to get the store may take, and so about how
-// long it takes to notice Ctrl-C meanwhile.
-const lockTry = 250 * time.Millisecond
 
 // awaitNews waits until there is something to be read behind the positions, or
 // a partition that is not among them. Meanwhile the store is anybody's.
@@ -32,15 +27,6 @@ func awaitNews(ctx context.Context, o *consumeOptions, at []leat.Position) (err 
 		return slices.Contains(o.topics, topic)
 	}
 	for {
-		n := 0
-		for t := range st.Topics() {
-			if wanted(t.Name()) {
-				n += len(t.Describe().Partitions)
-			}
-		}
-		if n != len(at) {
-			return nil
-		}
 		waiting, stop := context.WithTimeout(ctx, newsEvery)
 		if len(at) == 0 {
 			<-waiting.Done() // there is no topic yet
@@ -53,13 +39,22 @@ func awaitNews(ctx context.Context, o *consumeOptions, at []leat.Position) (err 
 		if !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
+		n := 0
+		for t := range st.Topics() {
+			if wanted(t.Name()) {
+				n += len(t.Describe().Partitions)
+			}
+		}
+		if n != len(at) {
+			return nil
+		}
 	}
 }
 
 // reopen opens the store for writing as soon as no other process has it.
 func reopen(ctx context.Context, dir string, stderr io.Writer) (*leat.Store, error) {
 	for told := false; ; {
-		st, err := openExisting(dir, &leat.Options{LockWait: lockTry})
+		st, err := openExisting(dir, nil)
 		if !errors.Is(err, leat.ErrLocked) {
 			return st, err
 		}

@@ -20,9 +20,9 @@ func newGroupsList() *cobra.Command {
 		Short: "List the groups with their state and how far they are behind",
 		Long: `list shows the consumer groups, a line each and by name: the state (Stable with
 members, Empty without, PreparingRebalance while partitions change hands), how many
-members it has and in how many partitions it has committed something, and by how
-many records and bytes it is behind in all of them, and since when (the age of the
-oldest record that it has not consumed).
+members it has, in how many partitions it has committed something, and how far it is
+behind in all of them: in records (lag), in bytes, and in time, which is the age of
+the oldest record that it has not consumed.
 
 With --json each line is an object: group, state, generation, protocol, members,
 partitions (their numbers), lag, lagBytes and lagMs.`,
@@ -46,7 +46,7 @@ partitions (their numbers), lag, lagBytes and lagMs.`,
 		if err != nil {
 			return failed(err)
 		}
-		t := newTable("group", "state", ">members", ">partitions", ">lag", ">bytes", "behind since")
+		t := newTable("group", "state", ">members", ">partitions", ">lag", ">bytes", "behind")
 		err = toOutput(cmd.OutOrStdout(), func(w *bufio.Writer) error {
 			for _, name := range names {
 				info, err := st.Groups().Describe(cmd.Context(), name)

@@ -32,7 +32,7 @@ func grouped(t testing.TB) (dir string, from time.Time) {
 func TestGroups(t *testing.T) {
 	dir, from := grouped(t)
 	at := func(args ...string) []string { return append(append([]string{"groups"}, args...), "--dir", dir) }
-	require.Regexp(t, `^group  state  members  partitions  lag  bytes  behind since\n`+
+	require.Regexp(t, `^group  state  members  partitions  lag  bytes  behind\n`+
 		`a      Empty        0           2    6    \d+  2h5\dm\d+s\n`+
 		`b      Empty        0           1    0      0\n$`, good(t, at("list")...))
 	out := good(t, at("describe", "a")...)

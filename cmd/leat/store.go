@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,8 +45,13 @@ func openExisting(dir string, o *leat.Options) (*leat.Store, error) {
 	if own.Logger == nil {
 		own.Logger = warnings(os.Stderr)
 	}
+	own.LockWait = cmp.Or(own.LockWait, lockWait)
 	return leat.Open(dir, &own)
 }
+
+// lockWait is how long a command waits for the store: a consume --group that follows
+// has it for moments only. It bounds, too, how long Ctrl-C is not noticed.
+const lockWait = 250 * time.Millisecond
 
 // openReading opens a store for reading, also while another process writes it.
 func openReading(dir string) (*leat.Store, error) {
