@@ -33,7 +33,7 @@ it if they cannot. reset and import show what they would do, and do it only with
   leat groups describe mailer
   leat groups reset mailer --to earliest --topic orders
   leat groups reset mailer --to earliest --topic orders --execute
-  leat groups export > groups.json`,
+  leat groups export > groups.csv`,
 	}
 	cmd.AddCommand(newGroupsList(), newGroupsDescribe(), newGroupsReset(), newGroupsDelete(), newGroupsExport(), newGroupsImport())
 	return cmd
