@@ -149,7 +149,7 @@ func (g *groupConsumer) turn(ctx context.Context, st *leat.Store) (at []leat.Pos
 	err = g.run(ctx)
 	// What was printed is committed however it ended, unless who read it has gone:
 	// what is left in a pipe nobody has had.
-	if (err == nil || !isPipe(err)) && !isPipe(context.Cause(ctx)) {
+	if !isPipe(context.Cause(ctx)) {
 		if cerr := g.commit(context.WithoutCancel(ctx)); cerr != nil && (err == nil || errors.Is(err, context.Canceled)) {
 			err = cerr
 		}
