@@ -280,7 +280,7 @@ func (g *groupConsumer) commit(ctx context.Context) error {
 		at = slices.Collect(maps.Values(g.done))
 	}
 	if err := g.c.Commit(ctx, at...); err != nil {
-		return fmt.Errorf("group %q: what was printed is not committed, and will be printed again: %w", g.o.group.name, err)
+		return &regarding{fmt.Sprintf("group %s: what was printed is not committed, and will be printed again", printable(g.o.group.name)), err}
 	}
 	clear(g.done)
 	g.due = time.Time{}
