@@ -50,6 +50,7 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 	s.mu.Unlock()
 	s.armRetention()
 	s.armCleaner(cleanInterval)
+	s.topicsChanged()
 	return t, nil
 }
 
@@ -83,6 +84,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 		s.mu.Lock()
 		delete(s.mu.topics, name)
 		s.mu.Unlock()
+		s.topicsChanged()
 	}
 	if err := s.finishDelete(t); err != nil {
 		return within(err, "topic %q is deleted, its files are not", name)

@@ -51,7 +51,10 @@ type Store struct {
 
 	retention retention
 	cleaner   cleaner
+	consumers consumers
 	disk      *disk // nil: no limit
+
+	coordinator coordinator // of consumer groups
 
 	mu struct {
 		sync.RWMutex
@@ -72,6 +75,7 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 	s.mu.topics = map[string]*Topic{}
 	s.retention.init()
 	s.cleaner.init()
+	s.coordinator.init()
 	return s
 }
 
@@ -191,6 +195,7 @@ func (s *Store) openLogs() map[log.TopicPartition]*log.Log {
 // partition, lets the next Open do without any recovery. A second Close does
 // nothing and returns nil.
 func (s *Store) Close() error {
+	s.coordinator.end() // saves, and so comes first
 	if !s.end() {
 		return nil
 	}
@@ -232,6 +237,7 @@ func (s *Store) end() bool {
 	if t := s.mu.timer; t != nil && t.Stop() {
 		s.ops.Done()
 	}
+	s.consumers.end()
 	s.endRetention()
 	s.endCleaner()
 	s.mu.Unlock()
