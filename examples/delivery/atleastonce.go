@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -32,7 +33,9 @@ func atLeastOnce(ctx context.Context, c consumer, to sink) error {
 		if err := to.sync(); err != nil {
 			return err
 		}
-		if err := c.Commit(ctx); err != nil {
+		// ErrRebalanced: it took so long that others have the partitions by now, and do
+		// the records again. What this consumer still has, the next commit is about.
+		if err := c.Commit(ctx); err != nil && !errors.Is(err, leat.ErrRebalanced) {
 			return err
 		}
 	}
