@@ -115,12 +115,17 @@ func TestDelivery(t *testing.T) {
 // is killed, and the others keep theirs.
 func TestBroken(t *testing.T) {
 	for _, form := range forms {
-		for _, kills := range []string{"1", "1", "3"} {
-			status, stdout, stderr := try(ctx, "-kills", kills, "-break", string(form))
-			require.Equal(t, 1, status, form)
-			require.Contains(t, stderr, string(form)+" promises none")
-			require.Regexp(t, `(?m)^`+string(form)+` .*: BROKEN \(-break\)`, stdout)
-			require.Equal(t, 2, strings.Count(stdout, ": kept"))
+		status, stdout, stderr := try(ctx, "-kills", "1", "-break", string(form))
+		require.Equal(t, 1, status, form)
+		require.Contains(t, stderr, string(form)+" promises none")
+		require.Regexp(t, `(?m)^`+string(form)+` .*: BROKEN \(-break\)`, stdout)
+		require.Equal(t, 2, strings.Count(stdout, ": kept"))
+		for kills := range 4 {
+			test := &trial{form: form, dir: t.TempDir(), kills: kills, broken: true}
+			n, err := test.run(ctx)
+			require.NoError(t, err)
+			_, err = test.judge(n)
+			require.Equal(t, kills > 0, err != nil, "%s, %d kills: %+v", form, kills, n)
 		}
 	}
 }

@@ -122,13 +122,14 @@ func TestLeftOut(t *testing.T) {
 // TestBreach: whatever is not as it must be makes the program fail.
 func TestBreach(t *testing.T) {
 	for want, change := range map[string]string{
-		"change 10097 was not applied":            "DELETE FROM audit WHERE id >= 10097",
-		"change 10098 was applied where 10097":    "DELETE FROM audit WHERE id = 10097",
-		"change 10096 was applied too often":      "INSERT INTO audit SELECT * FROM audit WHERE id = 10096",
-		"the units are":                           "UPDATE oa_unit SET name = 'x'",
-		"they must be":                            "DELETE FROM crm_unit",
-		"the position is 10200: it must be 10100": "UPDATE position SET next = 10200",
-		"the worker":                              "UPDATE position SET next = 10094", // which the log does not have
+		"change 10097 was not applied":         "DELETE FROM audit WHERE id >= 10097",
+		"change 10098 was applied where 10097": "DELETE FROM audit WHERE id = 10097",
+		"change 10096 was applied too often":   "INSERT INTO audit SELECT * FROM audit WHERE id = 10096",
+		"the units are":                        "UPDATE oa_unit SET name = 'x'",
+		"they must be":                         "DELETE FROM crm_unit",
+		// which the log does not have
+		"the worker: exit":      "UPDATE position SET next = 10200",
+		"the worker was to die": "UPDATE position SET next = 10094",
 	} {
 		t.Run(want, func(t *testing.T) {
 			dir := t.TempDir()
