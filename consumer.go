@@ -75,7 +75,8 @@ func (s *Store) Consumer(c ConsumerConfig) (*Consumer, error) {
 	if c.MaxBytes == 0 {
 		c.MaxBytes = defaultMaxBytes
 	}
-	r := &Consumer{store: s, config: c, logger: s.logger.Warn, wait: log.NewWaiter(), byPart: map[log.TopicPartition]*feed{}}
+	r := &Consumer{store: s, config: c, logger: s.logger.Warn, wait: log.NewWaiter(), byPart: map[log.TopicPartition]*feed{},
+		gone: map[log.TopicPartition]struct{}{}}
 	if !s.consumers.add(r) {
 		return nil, ErrClosed
 	}
@@ -454,6 +455,9 @@ func (c *Consumer) end() {
 func (c *Consumer) unassign(feeds []*feed) {
 	for _, l := range feeds {
 		delete(c.byPart, l.key())
+		if c.member != nil {
+			c.gone[l.key()] = struct{}{}
+		}
 		l.drop()
 		if c.failing == l {
 			c.failing = nil

@@ -88,6 +88,9 @@ func (c *Consumer) gain(ctx context.Context, parts []assigned) {
 		}
 		l := newFeed(a.part, CommittedOffset, start)
 		feeds[i] = l
+		if old := c.byPart[l.key()]; old != nil {
+			old.drop()
+		}
 		c.byPart[l.key()] = l
 		delete(c.gone, l.key())
 	}

@@ -32,7 +32,8 @@ type coordinator struct {
 	alone  map[*group]struct{} // of consumers without a group
 }
 
-func (c *coordinator) init() {
+func (c *coordinator) init(s *Store) {
+	s.offsets.live = s.groupIsLive
 	c.named = map[string]*group{}
 	c.alone = map[*group]struct{}{}
 }
@@ -49,7 +50,7 @@ func (c *coordinator) group(s *Store, name string) (*group, error) {
 		g = &group{
 			store: s, name: name, born: time.Now(), // a time of its own, for tests in a bubble
 			members: map[string]*member{}, evicted: map[*member]struct{}{},
-			subs: map[string]*subscription{}, topics: map[string]*groupTopic{},
+			subs: map[string]*subscription{}, topics: map[string]*consumedTopic{},
 			memory: map[*Topic]*topicMemory{}, commits: map[log.TopicPartition]int{},
 		}
 		if name == "" {
@@ -105,7 +106,7 @@ type group struct {
 	made     int                  // names that were made up
 	balancer Balancer             // of the members
 	subs     map[string]*subscription
-	topics   map[string]*groupTopic // that any member has subscribed to
+	topics   map[string]*consumedTopic // that any member has subscribed to
 	memory   map[*Topic]*topicMemory
 	commits  map[log.TopicPartition]int // under way
 

@@ -47,8 +47,8 @@ type subscription struct {
 	sorted  []string          // their names
 }
 
-// groupTopic is a topic that a group consumes.
-type groupTopic struct {
+// consumedTopic is a topic that a group consumes.
+type consumedTopic struct {
 	topic    *Topic
 	settings *settings // of which slots were made
 	slots    []*slot   // by number
@@ -187,7 +187,7 @@ func (g *group) updateSlots() (changed bool) {
 		t := g.topics[name]
 		now := topic.settings.Load()
 		if t == nil {
-			t = &groupTopic{topic: topic}
+			t = &consumedTopic{topic: topic}
 			g.topics[name] = t
 		} else if t.settings == now {
 			continue

@@ -24,6 +24,11 @@ type Options struct {
 	Observer *Observer     // is told what the store does; nil: nobody. It must not change any more
 	Cleaner  Cleaner       // how topics are compacted
 
+	// OffsetsRetention is how long what a group has committed outlives the group:
+	// from when it was left by its last member, or without members from the commit
+	// on. 0: for ever, as does Unlimited [offsets.retention.minutes].
+	OffsetsRetention time.Duration
+
 	// DiskLimit bounds the bytes of the files of all partitions, from 1 MiB; 0:
 	// Unlimited. Close to it the oldest sealed segments of the topics that delete
 	// old records go, of whatever age, in the background, and active segments are
@@ -140,6 +145,9 @@ func (s *Store) begin() (err error) {
 	}
 	if err := s.opts.Cleaner.check(); err != nil {
 		return err
+	}
+	if r := s.opts.OffsetsRetention; r < 0 && r != Unlimited {
+		return invalidConfig("Options.OffsetsRetention is %v: it must not be negative", r)
 	}
 	if err := s.limitDisk(); err != nil {
 		return err

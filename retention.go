@@ -69,6 +69,7 @@ func (s *Store) retainInBackground() {
 	next := map[partitionID]quiet{}
 	deleted, err := s.retain(r.ctx, s.topics(), next)
 	r.quiet = next
+	err = errors.Join(err, s.expireOffsets(r.ctx))
 	if deleted.Segments > 0 {
 		s.logger.Info("retention", "segments", deleted.Segments, "bytes", deleted.Bytes)
 	}
@@ -78,7 +79,8 @@ func (s *Store) retainInBackground() {
 	s.armRetention()
 }
 
-// Retain deletes what the topics' Retention does not keep, now. In the background
+// Retain deletes what the topics' Retention does not keep, and committed offsets
+// that Options.OffsetsRetention does not, now. In the background
 // that happens every five minutes. An error in one partition does not stop it for
 // the others; what could not be deleted is tried again next time.
 func (s *Store) Retain(ctx context.Context) (Deleted, error) {
@@ -89,7 +91,8 @@ func (s *Store) Retain(ctx context.Context) (Deleted, error) {
 		return Deleted{}, err
 	}
 	defer s.leave()
-	return s.retain(ctx, s.topics(), nil)
+	deleted, err := s.retain(ctx, s.topics(), nil)
+	return deleted, errors.Join(err, s.expireOffsets(ctx))
 }
 
 // Retain is Store.Retain for one topic.
@@ -112,11 +115,15 @@ func (t *Topic) Retain(ctx context.Context) (Deleted, error) {
 // DeleteRecords). -1 stands for the high watermark; beyond that is an
 // *OffsetError [OFFSET_OUT_OF_RANGE]. An offset that is not above the log start
 // changes nothing. When it returns nil this survives a power cut. A reader that
-// is below gets an *OffsetError; what it was given stays readable.
+// is below gets an *OffsetError; what it was given stays readable. ErrInvalidTopic:
+// an internal topic.
 func (p *Partition) DeleteRecords(ctx context.Context, before int64) error {
 	s := p.topic.store
 	l, err := p.change()
 	if err != nil {
+		return err
+	}
+	if err := refuseInternal(p.topic.name); err != nil {
 		return err
 	}
 	if err := s.enter(); err != nil {

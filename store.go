@@ -53,6 +53,7 @@ type Store struct {
 	cleaner   cleaner
 	consumers consumers
 	disk      *disk // nil: no limit
+	offsets   offsets
 
 	coordinator coordinator // of consumer groups
 
@@ -73,9 +74,10 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.mu.topics = map[string]*Topic{}
+	s.offsets.store = s
 	s.retention.init()
 	s.cleaner.init()
-	s.coordinator.init()
+	s.coordinator.init(s)
 	return s
 }
 
