@@ -41,6 +41,7 @@ func TestLedger(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(whole[:size]), 0o600))
 		l, err := openLedger(path)
 		require.NoError(t, err)
+		require.Len(t, read(t, path), int(l.end))
 		lines, at0, at1 := 0, int64(0), int64(0)
 		switch {
 		case size == len(whole):
@@ -93,7 +94,7 @@ func TestLedgerFails(t *testing.T) {
 // TestLines: a line is there whole or not at all.
 func TestLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lines")
-	for _, torn := range []string{"", "1", "12 34"} {
+	for _, torn := range []string{"", "1", "12345678 12345678"} {
 		require.NoError(t, os.WriteFile(path, []byte("1 10\n2 10\n"+torn), 0o600))
 		l, err := openLines(path)
 		require.NoError(t, err)
