@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -200,6 +201,26 @@ func TestOrphan(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait() // it was killed
 	requireFree(t, dir, time.Minute)
+}
+
+// TestOrphanStands: nor does one that waits for leave to go on.
+func TestOrphanStands(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	test := &trial{form: exactOnce, dir: t.TempDir()}
+	require.NoError(t, test.produce(ctx, 1))
+	cmd := exec.Command(self, workerArg, test.dir, string(test.form))
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	said, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "before 0\n", said)
+	require.NoError(t, in.Close())
+	require.Error(t, cmd.Wait())
+	require.Equal(t, exitOrphan, cmd.ProcessState.ExitCode())
 }
 
 // untilApplied waits for the first worker to have applied something.
