@@ -247,6 +247,9 @@ func (c *Consumer) poll(ctx context.Context, most int) (*feed, error) {
 			}
 		}
 		l, blocked, err := c.collect(ctx, most)
+		if l != nil {
+			c.auto.arm(c)
+		}
 		if l != nil || err != nil {
 			return l, err
 		}
@@ -267,7 +270,6 @@ func (c *Consumer) back() {
 	for i, l := range c.served {
 		l.done, l.served = l.position(), false
 		c.served[i] = nil
-		c.auto.arm(c)
 	}
 	for i, b := range c.given {
 		b.Release()

@@ -83,8 +83,7 @@ func names(p string, from, to int) (list []string) {
 	return list
 }
 
-// idle is a context that ends when a Poll has nothing to give: a consumer of it
-// must wait, which a context that has ended at once cannot tell.
+// nothing requires that Poll waits.
 func nothing(t testing.TB, c *Consumer) {
 	t.Helper()
 	soon, cancel := context.WithTimeout(ctx, time.Millisecond)
@@ -475,10 +474,10 @@ func TestConsumerDamage(t *testing.T) {
 	name := "orders-0/00000000000000000000.log"
 	b, err := readSmall(m, name)
 	require.NoError(t, err)
-	damage := len(b) / 2
+	damage := parts[0].log.Load().Size()/2 + 66 // inside the fourth record
 	f, err := m.Open(name, vfs.ReadWrite)
 	require.NoError(t, err)
-	_, err = f.WriteAt([]byte{b[damage] ^ 1}, int64(damage))
+	_, err = f.WriteAt([]byte{b[damage] ^ 1}, damage)
 	require.NoError(t, errors.Join(err, f.Close()))
 	c := consumer(t, st, ConsumerConfig{})
 	require.NoError(t, c.Assign(pos("orders", 0, 0), pos("orders", 1, 0)))
@@ -491,7 +490,25 @@ func TestConsumerDamage(t *testing.T) {
 	require.EqualValues(t, corrupt.Offset, c.Assignment()[0].Offset)
 	require.NoError(t, c.Seek(pos("orders", 0, corrupt.Offset+1)))
 	require.Equal(t, names("orders-0", int(corrupt.Offset)+1, 6), polled(t, c))
-	_ = parts
+}
+
+// TestConsumerLag: what is in front of it, in all partitions together.
+func TestConsumerLag(t *testing.T) {
+	st := memStore(t)
+	called(t, st, "orders", 2, 5, TopicConfig{})
+	c := consumer(t, st, ConsumerConfig{})
+	require.Zero(t, c.Lag())
+	require.NoError(t, c.Assign(pos("orders", 0, 1), pos("orders", 1, 3)))
+	lag := c.Lag()
+	require.Equal(t, int64(6), lag.Records)
+	size := int64(0)
+	batches, err := c.Poll(ctx)
+	require.NoError(t, err)
+	for _, b := range batches {
+		size += int64(len(b.Bytes()))
+	}
+	require.Equal(t, size, lag.Bytes)
+	require.Zero(t, c.Lag())
 }
 
 // TestConsumerOfDeletedTopic: by hand, it is an error until Assign leads elsewhere.

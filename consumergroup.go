@@ -13,6 +13,9 @@ func (c *Consumer) join() error {
 	if len(c.config.Topics) == 0 && c.config.Pattern == "" {
 		return nil
 	}
+	if c.config.Group == "" {
+		c.config.PollTimeout = Unlimited // nobody waits for its partitions
+	}
 	m, err := c.store.join(context.Background(), &c.config, c.wait.Nudge)
 	c.member = m
 	return err

@@ -49,11 +49,12 @@ type Store struct {
 	dirty atomic.Bool    // the checkpoint timer runs
 	ops   sync.WaitGroup // what Close waits for; added to with mu held and not closed
 
-	retention retention
-	cleaner   cleaner
-	consumers consumers
-	disk      *disk // nil: no limit
-	offsets   offsets
+	generations generations // see Groups.Commit
+	retention   retention
+	cleaner     cleaner
+	consumers   consumers
+	disk        *disk // nil: no limit
+	offsets     offsets
 
 	coordinator coordinator // of consumer groups
 
