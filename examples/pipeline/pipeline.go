@@ -36,11 +36,11 @@ func pipeline(ctx context.Context, s *settings, out io.Writer) (err error) {
 		return err
 	}
 	fmt.Fprintf(out, "store    %s, which is %s\n", dir, place)
-	books, err := newLedger(ctx, st, topic)
+	books, err := newLedger(st, topic)
 	if err != nil {
 		return err
 	}
-	left, err := books.backlog(ctx)
+	left, err := books.backlog()
 	if err != nil {
 		return err
 	}
@@ -84,21 +84,19 @@ func pipeline(ctx context.Context, s *settings, out io.Writer) (err error) {
 // verify checks that all that was produced is stored, and was processed or is left
 // for the next run, and that the memory did not grow with what waited.
 func verify(ctx context.Context, s *settings, books *ledger, p *producer, w *watch, out io.Writer) error {
-	stopped := ctx.Err() != nil
-	ctx = context.WithoutCancel(ctx)
 	if n := books.added(); n != p.stored.Load() {
 		return fmt.Errorf("%d records were acknowledged, and %d are stored", p.stored.Load(), n)
 	}
-	if err := books.committed(ctx); err != nil {
+	if err := books.committed(); err != nil {
 		return err
 	}
-	left, err := books.backlog(ctx)
+	left, err := books.backlog()
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "produced %d records, all on stable storage\n", p.stored.Load())
 	fmt.Fprintf(out, "processed %d records in order, %d of them a second time\n", books.processed.Load(), books.again.Load())
-	if stopped {
+	if ctx.Err() != nil {
 		next := "which goes with the store"
 		if s.dir != "" {
 			next = "for the next run with -dir " + s.dir

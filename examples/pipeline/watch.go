@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"runtime"
@@ -60,7 +59,7 @@ func (w *watch) stop() error {
 func (w *watch) line() {
 	now := time.Now()
 	stored, processed := w.producer.stored.Load(), w.books.processed.Load()
-	waiting, err := w.books.backlog(context.Background())
+	waiting, err := w.books.backlog()
 	if err != nil {
 		w.err = err
 		return

@@ -305,7 +305,7 @@ func TestKilled(t *testing.T) {
 	require.NoError(t, child(context.Background()))
 	took := time.Since(began)
 	killed, partly := 0, 0
-	for range 12 {
+	for range 8 {
 		ctx, cancel := context.WithTimeout(context.Background(), rand.N(took))
 		if child(ctx) != nil {
 			killed++
