@@ -37,6 +37,11 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 	if taken[name] != nil {
 		return nil, fmt.Errorf("%w: %q", ErrTopicExists, name)
 	}
+	return s.addTopic(name, c)
+}
+
+// addTopic makes a topic of a name that nobody has.
+func (s *Store) addTopic(name string, c TopicConfig) (*Topic, error) {
 	if err := s.finishDoomed(name); err != nil {
 		return nil, err
 	}
@@ -50,6 +55,7 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 	s.mu.Unlock()
 	s.armRetention()
 	s.armCleaner(cleanInterval)
+	s.topicsChanged()
 	return t, nil
 }
 
@@ -58,7 +64,15 @@ func (s *Store) CreateTopic(ctx context.Context, name string, c TopicConfig) (*T
 // next is ErrUnknownTopic. When files cannot be removed the topic is gone all
 // the same, and the next Open, DeleteTopic or CreateTopic of that name tries
 // again.
+//
+// What groups have committed of it is forgotten with it. ErrInvalidTopic: it is
+// one of the store's own.
 func (s *Store) DeleteTopic(ctx context.Context, name string) error {
+	if s.follow == nil {
+		if err := refuseInternal(name); err != nil {
+			return err
+		}
+	}
 	if err := s.administer(ctx); err != nil {
 		return err
 	}
@@ -83,6 +97,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 		s.mu.Lock()
 		delete(s.mu.topics, name)
 		s.mu.Unlock()
+		s.topicsChanged()
 	}
 	if err := s.finishDelete(t); err != nil {
 		return within(err, "topic %q is deleted, its files are not", name)
@@ -187,6 +202,9 @@ func (s *Store) finishDelete(t *Topic) error {
 		<-p.opening
 	}
 	if err := s.removeFolders(t); err != nil {
+		return err
+	}
+	if err := s.forgetTopicOffsets(t.name); err != nil {
 		return err
 	}
 	// What the checkpoints say of it must not be taken for a later topic's of the

@@ -68,8 +68,14 @@ func (t *Topic) SetProperties(ctx context.Context, set map[string]string, reset 
 //
 // ErrInvalidConfig: n is not 1 at least, or there would be more than 100,000.
 // ErrTopicExists: there is a folder with data where one of them would be.
+// ErrInvalidTopic: an internal topic.
 func (t *Topic) AddPartitions(ctx context.Context, n int32) error {
 	s := t.store
+	if s.follow == nil {
+		if err := refuseInternal(t.name); err != nil {
+			return err
+		}
+	}
 	if err := s.administer(ctx); err != nil {
 		return err
 	}
@@ -95,6 +101,7 @@ func (t *Topic) AddPartitions(ctx context.Context, n int32) error {
 		return within(err, "topic %q", t.name)
 	}
 	t.replace(&now)
+	s.topicsChanged()
 	return nil
 }
 
@@ -111,6 +118,9 @@ func (t *Topic) alter(ctx context.Context, change func(*settings) error) error {
 	now := *t.settings.Load()
 	now.config = t.Config() // nothing shared with what others read
 	if err := change(&now); err != nil {
+		return within(err, "topic %q", t.name)
+	}
+	if err := checkOffsetsConfig(t.name, &now.config); err != nil {
 		return within(err, "topic %q", t.name)
 	}
 	record, err := t.record(&now, topicLive)
@@ -134,7 +144,7 @@ func (t *Topic) replace(now *settings) {
 	defer t.mu.Unlock()
 	t.settings.Store(now)
 	for _, p := range t.mu.partitions {
-		p.keyed.Store(now.config.Cleanup != CleanupDelete)
+		p.keyed.Store(t.keyed(&now.config))
 	}
 }
 

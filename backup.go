@@ -88,8 +88,8 @@ func (s *Store) Backup(ctx context.Context, dir string, o BackupOptions) (_ Back
 	defer cancel(nil)
 	defer context.AfterFunc(s.retention.ctx, func() { cancel(ErrClosed) })() // Close waits for this
 	b := &backup{s: s, o: o, topics: map[string]*backedUp{}}
-	for _, name := range []*offsets{&b.recovery, &b.start, &b.watermark} {
-		*name = offsets{}
+	for _, name := range []*offsetLines{&b.recovery, &b.start, &b.watermark} {
+		*name = offsetLines{}
 	}
 	err = b.run(ctx, dir)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
@@ -112,10 +112,10 @@ type backup struct {
 	topics map[string]*backedUp // that are in the copy
 	// catalog: the store has a __metadata, which is in the copy too.
 	catalog                    bool
-	recovery, start, watermark offsets
+	recovery, start, watermark offsetLines
 	// cleaned is how far partitions were cleaned, at most: as of before they were
 	// copied, since a cleaning may come by afterwards.
-	cleaned offsets
+	cleaned offsetLines
 }
 
 // backedUp is a topic in the copy.
@@ -254,7 +254,7 @@ func (b *backup) copy(ctx context.Context) error {
 			return err
 		}
 	}
-	for i, o := range []offsets{b.recovery, b.start, b.watermark} {
+	for i, o := range []offsetLines{b.recovery, b.start, b.watermark} {
 		name := []string{recoveryName, startName, watermarkName}[i]
 		if err := log.WriteFile(b.to, name, log.AppendOffsetCheckpoint(nil, o)); err != nil {
 			return err
@@ -373,14 +373,14 @@ func (b *backup) copyLog(ctx context.Context, l *log.Log, topic string, id int32
 }
 
 // readCleaned is how far partitions have been cleaned.
-func (b *backup) readCleaned() offsets {
+func (b *backup) readCleaned() offsetLines {
 	text, err := readSmall(b.s.fsys, cleanerName)
 	if err != nil {
-		return offsets{}
+		return offsetLines{}
 	}
 	lines, err := log.ParseOffsetCheckpoint(text)
 	if err != nil || lines == nil {
-		return offsets{}
+		return offsetLines{}
 	}
 	return lines
 }
@@ -388,7 +388,7 @@ func (b *backup) readCleaned() offsets {
 // copyCleaned writes down how far the copies have been cleaned. It is a hint, which
 // must not be too high: what was taken back meanwhile has made it less.
 func (b *backup) copyCleaned() error {
-	kept, now := offsets{}, b.readCleaned()
+	kept, now := offsetLines{}, b.readCleaned()
 	for tp, offset := range b.cleaned {
 		after, ok := now[tp]
 		end, copied := b.watermark[tp]

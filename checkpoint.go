@@ -33,8 +33,8 @@ const (
 // checkpointInterval is Kafka's, for the first three of the files.
 const checkpointInterval = time.Minute
 
-// offsets are the lines of an offset checkpoint.
-type offsets = map[log.TopicPartition]int64
+// offsetLines are the lines of an offset checkpoint.
+type offsetLines = map[log.TopicPartition]int64
 
 // The places of the files in what follows.
 const (
@@ -52,8 +52,8 @@ var checkpointNames = [checkpointFiles]string{recoveryName, startName, watermark
 type checkpoints struct {
 	sync.Mutex // of the maps; never held while the disk works
 
-	recovery, start, watermark offsets
-	cleaner                    offsets // see compactpoint.go
+	recovery, start, watermark offsetLines
+	cleaner                    offsetLines // see compactpoint.go
 
 	// Guarded by Store.admin: the files' bytes, in this order, and whether they
 	// have lines that were dropped here, which must not meet a new topic of the
@@ -66,7 +66,7 @@ type checkpoints struct {
 func (c *checkpoints) of(tp log.TopicPartition) (recovery, start, watermark int64) {
 	c.Lock()
 	defer c.Unlock()
-	get := func(o offsets) int64 {
+	get := func(o offsetLines) int64 {
 		if v, ok := o[tp]; ok {
 			return v
 		}
@@ -87,8 +87,8 @@ func (c *checkpoints) keep(f func(log.TopicPartition) bool) {
 }
 
 // all are the files' lines, in order.
-func (c *checkpoints) all() [checkpointFiles]offsets {
-	return [...]offsets{c.recovery, c.start, c.watermark, c.cleaner}
+func (c *checkpoints) all() [checkpointFiles]offsetLines {
+	return [...]offsetLines{c.recovery, c.start, c.watermark, c.cleaner}
 }
 
 // update takes the offsets of open logs over.
@@ -150,7 +150,7 @@ func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
 func (s *Store) readCheckpoints() {
 	c := &s.found
-	for i, into := range [...]*offsets{&c.recovery, &c.start, &c.watermark, &c.cleaner} {
+	for i, into := range [...]*offsetLines{&c.recovery, &c.start, &c.watermark, &c.cleaner} {
 		b, err := readSmall(s.fsys, checkpointNames[i])
 		if err == nil {
 			*into, err = log.ParseOffsetCheckpoint(b)
@@ -159,7 +159,7 @@ func (s *Store) readCheckpoints() {
 			s.logger.Warn("checkpoint ignored", "path", s.fsys.Path(checkpointNames[i]), "err", err)
 		}
 		if *into == nil {
-			*into = offsets{}
+			*into = offsetLines{}
 		}
 		c.text[i] = b
 	}

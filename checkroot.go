@@ -17,7 +17,7 @@ type rootFiles struct {
 	clean bool // the marker is there
 	found checkpoints
 	// cleaner are the lines of cleaner-offset-checkpoint.
-	cleaner offsets
+	cleaner offsetLines
 	known   map[string]bool // checkpoints that are there and can be read
 
 	lines    map[uint64]line // of leat.state, by partition; nil: there is none to be believed
@@ -32,7 +32,7 @@ func (r *rootFiles) read(c *checker) {
 	r.known = map[string]bool{}
 	for _, f := range []struct {
 		name string
-		into *offsets
+		into *offsetLines
 	}{{recoveryName, &r.found.recovery}, {startName, &r.found.start}, {watermarkName, &r.found.watermark}, {cleanerName, &r.cleaner}} {
 		b, err := readSmall(c.fsys, f.name)
 		switch {
@@ -50,7 +50,7 @@ func (r *rootFiles) read(c *checker) {
 			}
 		}
 		if *f.into == nil {
-			*f.into = offsets{}
+			*f.into = offsetLines{}
 		}
 	}
 	if err := r.readState(c); err != nil {
@@ -180,7 +180,7 @@ func (c *checker) after() error {
 	r := &c.root
 	for _, f := range []struct {
 		name string
-		o    offsets
+		o    offsetLines
 	}{{recoveryName, r.found.recovery}, {startName, r.found.start}, {watermarkName, r.found.watermark}, {cleanerName, r.cleaner}} {
 		for _, tp := range slices.SortedFunc(maps.Keys(f.o), func(a, b log.TopicPartition) int { return strings.Compare(a.String(), b.String()) }) {
 			if _, err := c.fsys.Stat(tp.String()); err != nil {

@@ -24,12 +24,18 @@ type Options struct {
 	Observer *Observer     // is told what the store does; nil: nobody. It must not change any more
 	Cleaner  Cleaner       // how topics are compacted
 
+	// OffsetsRetention is how long what a group has committed outlives the group:
+	// from when it was left by its last member, or without members from the commit
+	// on. 0: for ever, as does Unlimited [offsets.retention.minutes].
+	OffsetsRetention time.Duration
+
 	// DiskLimit bounds the bytes of the files of all partitions, from 1 MiB; 0:
 	// Unlimited. Close to it the oldest sealed segments of the topics that delete
 	// old records go, of whatever age, in the background, and active segments are
-	// rolled early. Topics with CleanupCompact alone or with Retention.Groups lose
-	// nothing, nor do adopted ones as long as their Retention is unlimited. At the
-	// limit appends and imports get ErrNoSpace until there is room.
+	// rolled early. Topics with CleanupCompact alone lose nothing, nor do adopted ones
+	// as long as their Retention is unlimited, nor partitions what Retention.Groups
+	// have not committed, up to Retention.GroupsBytes for all that a partition has. At
+	// the limit appends and imports get ErrNoSpace until there is room.
 	DiskLimit int64
 }
 
@@ -140,6 +146,9 @@ func (s *Store) begin() (err error) {
 	}
 	if err := s.opts.Cleaner.check(); err != nil {
 		return err
+	}
+	if r := s.opts.OffsetsRetention; r < 0 && r != Unlimited {
+		return invalidConfig("Options.OffsetsRetention is %v: it must not be negative", r)
 	}
 	if err := s.limitDisk(); err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 type Partition struct {
 	topic *Topic
 	id    int32
-	keyed atomic.Bool // every record needs a key, or compaction would lose it
+	keyed atomic.Bool // see Topic.keyed
 	// log is nil until the partition is opened. It is set, and replaced by
 	// Reopen, by whoever has put something into opening: a channel and not a
 	// mutex, because opening waits for the disk.
@@ -82,8 +82,8 @@ func (p *Partition) offset(of func(*log.Log) int64) int64 {
 //
 // The errors to expect are ErrRecordTooLarge (the records do not fit one batch),
 // ErrInvalidTimestamp, ErrInvalidRecord, ErrStaleEpoch, ErrNoSpace, ErrFailed (see Reopen),
-// *CorruptError (the partition is damaged), ErrUnknownTopic (deleted) and
-// ErrClosed. One that is syscall.EMFILE, of a process without a descriptor left,
+// *CorruptError (the partition is damaged), ErrInvalidTopic (an internal
+// topic), ErrUnknownTopic (deleted) and ErrClosed. One that is syscall.EMFILE, of a process without a descriptor left,
 // has changed nothing either, and a later append may do better.
 func (p *Partition) Append(ctx context.Context, records ...Record) (int64, error) {
 	return p.AppendWith(ctx, AppendOptions{}, records...)
@@ -106,6 +106,9 @@ func (p *Partition) AppendWith(ctx context.Context, o AppendOptions, records ...
 func (p *Partition) appendSlow(ctx context.Context, o AppendOptions, records []log.Record) (int64, error) {
 	l, err := p.change()
 	if err != nil {
+		return -1, err
+	}
+	if err := refuseInternal(p.topic.name); err != nil {
 		return -1, err
 	}
 	if o.Follower {

@@ -102,6 +102,9 @@ func (p *Producer) lookUp(name string) (*producerTopic, error) {
 	p.mu.Unlock()
 	if t == nil || t.topic.deleted.Load() {
 		topic, err := p.store.Topic(name)
+		if err == nil {
+			err = refuseInternal(name)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -68,11 +68,15 @@ func (r *AppendResult) Wait(ctx context.Context) error {
 // an unknown codec), ErrRecordTooLarge (a batch for TopicConfig.MaxBatchBytes, or
 // all together for SegmentBytes), *OffsetError (a follower's batches begin below
 // the log end offset: Offset and End), ErrStaleEpoch, ErrOutOfOrderSequence,
-// ErrFenced, ErrTxnState, ErrInvalidConfig (of o), and those of Append. Nothing is
+// ErrFenced, ErrTxnState, ErrInvalidConfig (of o), and those of Append:
+// ErrInvalidTopic too, also for Follower, as a store keeps its internal topics itself. Nothing is
 // stored then, and the partition goes on, unless the error is ErrFailed.
 func (p *Partition) AppendBatches(raw []byte, o AppendOptions) (*AppendResult, error) {
 	l, err := p.change()
 	if err != nil {
+		return nil, err
+	}
+	if err := refuseInternal(p.topic.name); err != nil {
 		return nil, err
 	}
 	if err := o.check(l); err != nil {

@@ -69,6 +69,7 @@ func (s *Store) retainInBackground() {
 	next := map[partitionID]quiet{}
 	deleted, err := s.retain(r.ctx, s.topics(), next)
 	r.quiet = next
+	err = errors.Join(err, s.expireOffsets(r.ctx))
 	if deleted.Segments > 0 {
 		s.logger.Info("retention", "segments", deleted.Segments, "bytes", deleted.Bytes)
 	}
@@ -78,7 +79,8 @@ func (s *Store) retainInBackground() {
 	s.armRetention()
 }
 
-// Retain deletes what the topics' Retention does not keep, now. In the background
+// Retain deletes what the topics' Retention does not keep, and committed offsets
+// that Options.OffsetsRetention does not, now. In the background
 // that happens every five minutes. An error in one partition does not stop it for
 // the others; what could not be deleted is tried again next time.
 func (s *Store) Retain(ctx context.Context) (Deleted, error) {
@@ -89,7 +91,8 @@ func (s *Store) Retain(ctx context.Context) (Deleted, error) {
 		return Deleted{}, err
 	}
 	defer s.leave()
-	return s.retain(ctx, s.topics(), nil)
+	deleted, err := s.retain(ctx, s.topics(), nil)
+	return deleted, errors.Join(err, s.expireOffsets(ctx))
 }
 
 // Retain is Store.Retain for one topic.
@@ -112,11 +115,15 @@ func (t *Topic) Retain(ctx context.Context) (Deleted, error) {
 // DeleteRecords). -1 stands for the high watermark; beyond that is an
 // *OffsetError [OFFSET_OUT_OF_RANGE]. An offset that is not above the log start
 // changes nothing. When it returns nil this survives a power cut. A reader that
-// is below gets an *OffsetError; what it was given stays readable.
+// is below gets an *OffsetError; what it was given stays readable. ErrInvalidTopic:
+// an internal topic.
 func (p *Partition) DeleteRecords(ctx context.Context, before int64) error {
 	s := p.topic.store
 	l, err := p.change()
 	if err != nil {
+		return err
+	}
+	if err := refuseInternal(p.topic.name); err != nil {
 		return err
 	}
 	if err := s.enter(); err != nil {
@@ -128,12 +135,12 @@ func (p *Partition) DeleteRecords(ctx context.Context, before int64) error {
 	return p.fail(err)
 }
 
-// retention is what package log wants to know. A topic that keeps what groups
-// have not committed loses nothing by age or size: nothing is known of groups.
+// retention is what package log wants to know, but for the floor, which each
+// partition has of its own.
 func (t *Topic) retention() log.Retention {
-	c := t.Config()
+	c := t.cfg()
 	return log.Retention{
-		Delete: c.Cleanup != CleanupCompact && len(c.Retention.Groups) == 0,
+		Delete: c.Cleanup != CleanupCompact,
 		Age:    c.Retention.Age,
 		Bytes:  c.Retention.Bytes,
 	}
@@ -146,12 +153,25 @@ func (s *Store) retain(ctx context.Context, topics []*Topic, next map[partitionI
 	var errs []error
 	for _, t := range topics {
 		rules := t.retention()
+		floors, err := s.floorsOf(ctx, t)
+		told := false
+		if err != nil {
+			rules.Delete = false // all may be needed
+			errs = append(errs, err)
+		}
 		for id := range t.ids() {
 			if err := ctx.Err(); err != nil {
 				return sum, errors.Join(append(errs, err)...)
 			}
 			if s.isClosed() {
 				return sum, errors.Join(append(errs, ErrClosed)...)
+			}
+			rules := rules
+			if rules.Floor, err = floors.of(id); err != nil {
+				if rules.Delete = false; !told {
+					told = true // it will be the same for the others
+					errs = append(errs, err)
+				}
 			}
 			d, err := s.retainPartition(ctx, t, id, rules, now, next)
 			sum.Segments += d.Segments

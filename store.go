@@ -49,9 +49,13 @@ type Store struct {
 	dirty atomic.Bool    // the checkpoint timer runs
 	ops   sync.WaitGroup // what Close waits for; added to with mu held and not closed
 
-	retention retention
-	cleaner   cleaner
-	disk      *disk // nil: no limit
+	generations generations // see Groups.Commit
+	retention   retention
+	cleaner     cleaner
+	disk        *disk // nil: no limit
+	offsets     offsets
+
+	coordinator coordinator // of consumer groups
 
 	mu struct {
 		sync.RWMutex
@@ -70,8 +74,10 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.mu.topics = map[string]*Topic{}
+	s.offsets.store = s
 	s.retention.init()
 	s.cleaner.init()
+	s.coordinator.init()
 	return s
 }
 
@@ -191,6 +197,7 @@ func (s *Store) openLogs() map[log.TopicPartition]*log.Log {
 // partition, lets the next Open do without any recovery. A second Close does
 // nothing and returns nil.
 func (s *Store) Close() error {
+	s.coordinator.end() // saves, and so comes first
 	if !s.end() {
 		return nil
 	}

@@ -165,10 +165,16 @@ func (t *Topic) handle(id int32) *Partition {
 			t.mu.partitions = map[int32]*Partition{}
 		}
 		p = &Partition{topic: t, id: id, opening: make(chan struct{}, 1)}
-		p.keyed.Store(t.cfg().Cleanup != CleanupDelete)
+		p.keyed.Store(t.keyed(t.cfg()))
 		t.mu.partitions[id] = p
 	}
 	return p
+}
+
+// keyed tells whether appends to the partitions are looked at: every record needs
+// a key, or compaction would lose it, and internal topics take none.
+func (t *Topic) keyed(c *TopicConfig) bool {
+	return c.Cleanup != CleanupDelete || internalTopics[t.name]
 }
 
 // handles are the partitions that were asked for.

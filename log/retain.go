@@ -17,6 +17,7 @@ type Retention struct {
 	Delete bool
 	Age    time.Duration // negative: no limit
 	Bytes  int64         // negative: no limit
+	Floor  Floor         // holds back what would go by these
 }
 
 // Deleted is what a deletion took away.
@@ -86,7 +87,7 @@ func (l *Log) takeTurn(ctx context.Context) error {
 // oldest whose largest timestamp is more than r.Age ago. When all go, a new
 // segment is begun first, and an empty last one stays. The age is told by the
 // records: one with a time in the future keeps its segment, and its file's time
-// counts only when no record has a time.
+// counts only when no record has a time. What r.Floor keeps stays, and all behind it.
 //
 // The files are removed when it returns; readers keep what they have pinned. When
 // ctx ends, what has been decided is carried through. After an error what was not
@@ -100,32 +101,58 @@ func (l *Log) Retain(ctx context.Context, r Retention, now time.Time) (Deleted, 
 		return Deleted{}, err
 	}
 	if r.Delete {
-		to, all, err := l.expired(r, now)
+		x, err := l.expired(r, now)
 		if err != nil {
 			return Deleted{}, err
 		}
-		if err := l.moveStart(ctx, to, all); err != nil {
+		from := l.start.Load()
+		if err := l.moveStart(ctx, x.to, x.all); err != nil {
 			return Deleted{}, err
+		}
+		if to := l.start.Load(); x.forced && to > max(from, r.Floor.Offset) {
+			l.forced(&r.Floor, from, to)
 		}
 	}
 	return l.deleteBelowStart(ctx)
 }
 
-// DeleteOldest deletes the oldest segment, if it is sealed and below the high
-// watermark; nothing otherwise.
-func (l *Log) DeleteOldest(ctx context.Context) (Deleted, error) {
+// DeleteOldest deletes the oldest segment, if it is sealed, below the high
+// watermark, and not kept by the floor; nothing otherwise.
+func (l *Log) DeleteOldest(ctx context.Context, f Floor) (Deleted, error) {
 	if err := l.takeTurn(ctx); err != nil {
 		return Deleted{}, err
 	}
 	defer func() { <-l.retain.turn }()
-	bases := l.segments.Load().bases
-	if len(bases) < 2 || bases[1] > l.HighWatermark() {
+	list := l.segments.Load()
+	if !l.oldestMayGo(list, &f) {
 		return Deleted{}, nil
 	}
-	if err := l.moveStart(ctx, bases[1], false); err != nil {
+	from := l.start.Load()
+	if err := l.moveStart(ctx, list.bases[1], false); err != nil {
 		return Deleted{}, err
 	}
+	if to := l.start.Load(); f.On && to > max(from, f.Offset) {
+		l.forced(&f, from, to)
+	}
 	return l.deleteBelowStart(ctx)
+}
+
+// oldestMayGo is for a store that is full, where every sealed segment would go: the
+// floor holds all that is not below it.
+func (l *Log) oldestMayGo(list *list, f *Floor) bool {
+	switch {
+	case len(list.bases) < 2 || list.bases[1] > l.HighWatermark():
+		return false
+	case !f.On || list.bases[1] <= f.Offset:
+		return true
+	case f.Bytes < 0:
+		return false
+	}
+	held := int64(0)
+	for _, s := range list.segs {
+		held += s.Size()
+	}
+	return held > f.Bytes
 }
 
 // DeleteRecords raises the log start offset to before, at most to the high
@@ -157,12 +184,19 @@ func (l *Log) DeleteRecords(ctx context.Context, before int64) (Deleted, error) 
 	return l.deleteBelowStart(ctx)
 }
 
-// expired is the offset that the log should start at by r: the base of the first
-// segment that stays, or the log's end with all set. It is not above the high
-// watermark.
-func (l *Log) expired(r Retention, now time.Time) (to int64, all bool, err error) {
+// expiry is where the log should start by its retention: at the base of the first
+// segment that stays, or at the log's end with all set. forced: the floor's limit has
+// a part in it.
+type expiry struct {
+	to     int64
+	all    bool
+	forced bool
+}
+
+// expired is the expiry by r. It is not above the high watermark.
+func (l *Log) expired(r Retention, now time.Time) (expiry, error) {
 	list := l.segments.Load()
-	to = l.start.Load()
+	to := l.start.Load()
 	first := max(list.find(to), 0) // those below go anyway
 	segs, bases := list.segs[first:], list.bases[first:]
 	end := l.end.Load()
@@ -192,7 +226,7 @@ func (l *Log) expired(r Retention, now time.Time) (to int64, all bool, err error
 		for deletable(n) {
 			ms, err := l.largestTimestamp(segs[n], &buf)
 			if err != nil {
-				return 0, false, err
+				return expiry{}, err
 			}
 			if now.UnixMilli()-ms <= r.Age.Milliseconds() {
 				break
@@ -200,10 +234,11 @@ func (l *Log) expired(r Retention, now time.Time) (to int64, all bool, err error
 			n++
 		}
 	}
+	n, forced := r.Floor.limit(segs, n, next)
 	if n == 0 {
-		return to, false, nil
+		return expiry{to: to}, nil
 	}
-	return max(to, next(n-1)), n == len(segs), nil
+	return expiry{max(to, next(n-1)), n == len(segs), forced > 0}, nil
 }
 
 // largestTimestamp tells a segment's age: its largest timestamp in milliseconds
@@ -223,9 +258,9 @@ func (l *Log) largestTimestamp(s *segment.Segment, buf *segment.Buffer) (int64, 
 // OldestSealed describes the oldest segment for a choice among partitions: its
 // largest timestamp in milliseconds. ok is false when DeleteOldest would do
 // nothing.
-func (l *Log) OldestSealed() (ms int64, ok bool, err error) {
+func (l *Log) OldestSealed(f Floor) (ms int64, ok bool, err error) {
 	list := l.segments.Load()
-	if len(list.bases) < 2 || list.bases[1] > l.HighWatermark() || l.refusing() != nil {
+	if !l.oldestMayGo(list, &f) || l.refusing() != nil {
 		return 0, false, nil
 	}
 	var buf segment.Buffer

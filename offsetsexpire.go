@@ -1,0 +1,90 @@
+package leat
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// expireOffsets removes what groups have committed longer ago than
+// Options.OffsetsRetention, and whole groups that nothing is left of. As in Kafka
+// (KIP-211) the time runs from when the group was left by its last member, or
+// without members from the commit on; a commit that says itself when it expires (of
+// old clients, in an adopted topic) does so then. Groups that have members keep
+// all.
+func (s *Store) expireOffsets(ctx context.Context) error {
+	o, keep := &s.offsets, s.opts.OffsetsRetention
+	if keep <= 0 || o.view().topic == nil {
+		return nil
+	}
+	var errs []error
+	for _, g := range o.view().parts {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		// First with commits under way: mostly there is nothing to be done.
+		expired, err := g.expired(ctx, keep)
+		if err == nil && len(expired) > 0 {
+			err = o.expire(ctx, g, keep)
+		}
+		if err != nil && !errors.Is(err, ErrFailed) && !errors.Is(err, ErrCorrupt) { // which were told when they were found
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// expire removes what has expired while nobody can commit.
+func (o *offsets) expire(ctx context.Context, g *offsetsPartition, keep time.Duration) error {
+	if err := o.gate.shut(ctx); err != nil {
+		return err
+	}
+	defer o.gate.open()
+	keys, err := g.expired(ctx, keep)
+	if err != nil || len(keys) == 0 {
+		return err
+	}
+	g.mu.RLock()
+	old := g.mu.state.old
+	g.mu.RUnlock()
+	return g.bury(ctx, keys, old)
+}
+
+// expired are the keys that are to be removed now.
+func (g *offsetsPartition) expired(ctx context.Context, keep time.Duration) ([]offsetsKey, error) {
+	if err := g.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	now, live := time.Now().UnixMilli(), g.p.topic.store.offsets.live
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	state := g.mu.state
+	left := map[string]bool{} // groups that keep something
+	expired := func(k offsetsKey) bool {
+		group := state.groups[k.group]
+		if group == nil || live != nil && live(k.group) || state.isPending(k) {
+			return false
+		}
+		since := int64(0)
+		if group.meta != nil {
+			since = group.meta.CurrentStateTimestamp
+		}
+		if k.meta {
+			return !left[k.group] && now-since >= keep.Milliseconds()
+		}
+		c, _ := state.stored(k)
+		if c.expires >= 0 {
+			return now >= c.expires
+		}
+		return now-max(since, c.at) >= keep.Milliseconds()
+	}
+	keys := state.keys(func(k offsetsKey) bool {
+		if k.meta {
+			return false
+		}
+		gone := expired(k)
+		left[k.group] = left[k.group] || !gone
+		return gone
+	})
+	return append(keys, state.keys(func(k offsetsKey) bool { return k.meta && expired(k) })...), nil
+}
