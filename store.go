@@ -52,6 +52,7 @@ type Store struct {
 	generations generations // see Groups.Commit
 	retention   retention
 	cleaner     cleaner
+	consumers   consumers
 	disk        *disk // nil: no limit
 	offsets     offsets
 
@@ -239,6 +240,7 @@ func (s *Store) end() bool {
 	if t := s.mu.timer; t != nil && t.Stop() {
 		s.ops.Done()
 	}
+	s.consumers.end()
 	s.endRetention()
 	s.endCleaner()
 	s.mu.Unlock()

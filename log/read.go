@@ -61,6 +61,9 @@ func (c *Cursor) Segment() *segment.Segment { return c.seg }
 // Mapped reports whether the last batch lies in a map, not in the cursor.
 func (c *Cursor) Mapped() bool { return c.seg != nil && c.seg.Mapped() }
 
+// Keep lets the last batch, if it is not mapped, live until h is released.
+func (c *Cursor) Keep(h *segment.Held) { c.buf.Keep(h) }
+
 // Position says where the last batch lies, for errors.
 func (c *Cursor) Position() (path string, pos int64) {
 	if c.seg == nil {
