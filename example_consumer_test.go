@@ -55,7 +55,7 @@ func ExampleConsumer() {
 		if err := c.Commit(ctx); err != nil { // all that Poll gave
 			panic(err)
 		}
-		fmt.Println("next:", c.Assignment(), "waiting:", c.Lag().Records)
+		fmt.Println("next:", c.Assignment())
 		c.Close() // its partitions are free for others
 		add(st, "returned")
 	}
@@ -63,9 +63,9 @@ func ExampleConsumer() {
 	// 0 ordered <nil>
 	// 1 paid <nil>
 	// 2 sent <nil>
-	// next: [orders-0@3] waiting: 0
+	// next: [orders-0@3]
 	// 3 returned <nil>
-	// next: [orders-0@4] waiting: 0
+	// next: [orders-0@4]
 }
 
 // Records flattens the batches. Each record lives for one turn of the loop.
@@ -145,6 +145,94 @@ func ExampleConsumer_SeekAll() {
 	// Output:
 	//  ordered paid sent
 	//  paid sent
+}
+
+// Two members of a group share its partitions. They come and go within Poll: there
+// the first member commits what it has done before it gives one up, and the second
+// goes on from that.
+func ExampleConsumerConfig() {
+	ctx := context.Background()
+	st := must(leat.OpenMem(nil))
+	defer st.Close()
+	must(st.CreateTopic(ctx, "orders", leat.TopicConfig{Partitions: 2}))
+	p := must(st.Producer(leat.ProducerConfig{Partitioner: leat.FixedPartition}))
+	defer p.Close()
+	produce := func(value string) {
+		for id := range int32(2) {
+			if err := p.Produce(ctx, &leat.Record{Topic: "orders", Partition: id, Value: []byte(value)}); err != nil {
+				panic(err)
+			}
+		}
+	}
+	join := func(name string) *leat.Consumer {
+		return must(st.Consumer(leat.ConsumerConfig{
+			Group:  "mailer",
+			Member: name,
+			Topics: []string{"orders"},
+			OnAssign: func(_ context.Context, _ *leat.Consumer, parts []leat.Position) {
+				fmt.Println(name, "gets", parts)
+			},
+			OnRevoke: func(ctx context.Context, c *leat.Consumer, parts []leat.Position) {
+				fmt.Println(name, "gives up", parts, c.Commit(ctx, parts...))
+			},
+		}))
+	}
+	poll := func(name string, c *leat.Consumer) {
+		for _, b := range must(c.Poll(ctx)) {
+			for rec := range b.Records() {
+				fmt.Printf("%s: %s-%d@%d %s\n", name, rec.Topic, rec.Partition, rec.Offset, rec.Value)
+			}
+		}
+	}
+
+	produce("ordered")
+	a := join("a")
+	poll("a", a)
+	b := join("b")
+	produce("paid")
+	poll("a", a)
+	poll("b", b)
+	a.Close()
+	b.Close()
+	// Output:
+	// a gets [orders-0@0 orders-1@0]
+	// a: orders-0@0 ordered
+	// a: orders-1@0 ordered
+	// a gives up [orders-1@1] <nil>
+	// a: orders-0@1 paid
+	// b gets [orders-1@1]
+	// b: orders-1@1 paid
+	// a gives up [orders-0@2] <nil>
+	// b gives up [orders-1@2] <nil>
+}
+
+// What a group has before it, and how it is moved: the records of the last two
+// minutes once more.
+func ExampleGroups() {
+	ctx := context.Background()
+	st := orders("ordered", "paid", "sent", "returned")
+	defer st.Close()
+	c := must(st.Consumer(leat.ConsumerConfig{Group: "mailer", Topics: []string{"orders"}}))
+	must(c.Poll(ctx))
+	if err := c.Commit(ctx, leat.Position{Topic: "orders", Partition: 0, Offset: 3, Metadata: "host a"}); err != nil {
+		panic(err)
+	}
+	c.Close()
+
+	groups := st.Groups()
+	info := must(groups.Describe(ctx, "mailer"))
+	for _, p := range info.Partitions {
+		fmt.Printf("%s is %v, at %v, behind by %d record\n", info.Group, info.State, p.Position, p.Lag.Records)
+	}
+	to := leat.ResetOptions{To: leat.AtTime(noon.Add(time.Minute)), DryRun: true}
+	fmt.Println("would be", must(groups.Reset(ctx, "mailer", to)))
+	to.DryRun = false
+	must(groups.Reset(ctx, "mailer", to))
+	fmt.Println("is at", must(groups.Fetch(ctx, "mailer", true)))
+	// Output:
+	// mailer is Empty, at orders-0@3 "host a", behind by 1 record
+	// would be [mailer orders-0: 3 to 1]
+	// is at [orders-0@1]
 }
 
 // At most once: commit, then process. What a crash finds between the two is lost,
