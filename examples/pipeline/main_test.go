@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -200,6 +201,23 @@ func TestLedger(t *testing.T) {
 	require.Equal(t, int64(1), l.again.Load())
 	require.Equal(t, int64(3), l.processed.Load())
 	require.Equal(t, int64(7), l.parts[0].position())
+}
+
+// TestProducerFails: a record that is not stored ends the run, unless it is one that
+// was not taken because the run has ended.
+func TestProducerFails(t *testing.T) {
+	ends := 0
+	p := &producer{failed: func() { ends++ }}
+	p.done(nil, nil)
+	p.done(nil, context.Canceled)
+	require.NoError(t, p.err)
+	require.Zero(t, ends)
+	p.done(nil, errors.Join(leat.ErrUnknownOutcome, context.Canceled))
+	require.ErrorIs(t, p.err, leat.ErrUnknownOutcome)
+	p.done(nil, leat.ErrNoSpace)
+	require.NotErrorIs(t, p.err, leat.ErrNoSpace, "the first one counts")
+	require.Equal(t, 1, ends)
+	require.Equal(t, int64(1), p.stored.Load())
 }
 
 // TestMemoryVerified: memory that grows with the backlog is told.
