@@ -75,7 +75,8 @@ func (s *Store) Consumer(c ConsumerConfig) (*Consumer, error) {
 	if c.MaxBytes == 0 {
 		c.MaxBytes = defaultMaxBytes
 	}
-	r := &Consumer{store: s, config: c, logger: s.logger.Warn, wait: log.NewWaiter(), byPart: map[log.TopicPartition]*feed{}}
+	r := &Consumer{store: s, config: c, logger: s.logger.Warn, wait: log.NewWaiter(), byPart: map[log.TopicPartition]*feed{},
+		gone: map[log.TopicPartition]struct{}{}}
 	if !s.consumers.add(r) {
 		return nil, ErrClosed
 	}
@@ -246,6 +247,9 @@ func (c *Consumer) poll(ctx context.Context, most int) (*feed, error) {
 			}
 		}
 		l, blocked, err := c.collect(ctx, most)
+		if l != nil {
+			c.auto.arm(c)
+		}
 		if l != nil || err != nil {
 			return l, err
 		}
@@ -266,7 +270,6 @@ func (c *Consumer) back() {
 	for i, l := range c.served {
 		l.done, l.served = l.position(), false
 		c.served[i] = nil
-		c.auto.arm(c)
 	}
 	for i, b := range c.given {
 		b.Release()
@@ -454,6 +457,9 @@ func (c *Consumer) end() {
 func (c *Consumer) unassign(feeds []*feed) {
 	for _, l := range feeds {
 		delete(c.byPart, l.key())
+		if c.member != nil {
+			c.gone[l.key()] = struct{}{}
+		}
 		l.drop()
 		if c.failing == l {
 			c.failing = nil

@@ -13,6 +13,9 @@ func (c *Consumer) join() error {
 	if len(c.config.Topics) == 0 && c.config.Pattern == "" {
 		return nil
 	}
+	if c.config.Group == "" {
+		c.config.PollTimeout = Unlimited // nobody waits for its partitions
+	}
 	m, err := c.store.join(context.Background(), &c.config, c.wait.Nudge)
 	c.member = m
 	return err
@@ -88,6 +91,9 @@ func (c *Consumer) gain(ctx context.Context, parts []assigned) {
 		}
 		l := newFeed(a.part, CommittedOffset, start)
 		feeds[i] = l
+		if old := c.byPart[l.key()]; old != nil {
+			old.drop()
+		}
 		c.byPart[l.key()] = l
 		delete(c.gone, l.key())
 	}

@@ -32,7 +32,8 @@ type coordinator struct {
 	alone  map[*group]struct{} // of consumers without a group
 }
 
-func (c *coordinator) init() {
+func (c *coordinator) init(s *Store) {
+	s.offsets.live = s.groupIsLive
 	c.named = map[string]*group{}
 	c.alone = map[*group]struct{}{}
 }

@@ -79,6 +79,20 @@ func (s *Store) liveGroups() []string {
 	return names
 }
 
+// groupIsLive tells whether a group has members, or some who may come back.
+func (s *Store) groupIsLive(name string) bool {
+	c := &s.coordinator
+	c.mu.Lock()
+	g := c.named[name]
+	c.mu.Unlock()
+	if g == nil {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.members)+len(g.evicted) > 0
+}
+
 // emptyGroup holds a group without members, so that nobody joins while its
 // offsets are reset or deleted: until release they wait, and who has timed out stays
 // away. Then the group begins where its commits say, or at Start: what it remembered

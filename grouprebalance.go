@@ -19,7 +19,6 @@ func (g *group) rebalance(others bool) {
 	if !g.updateSlots() && !others {
 		return
 	}
-	changed := others
 	if round, err := g.balance(); err != nil {
 		// The old target stays, but for what had to leave it.
 		for _, m := range g.members {
@@ -30,7 +29,6 @@ func (g *group) rebalance(others bool) {
 			if s.round != round {
 				s.next = nil
 			}
-			changed = changed || s.target != s.next
 			s.target, s.next, s.round = s.next, nil, nil
 		}
 	}
@@ -46,12 +44,10 @@ func (g *group) rebalance(others bool) {
 		}
 		g.give(s)
 	}
-	if changed {
-		if n := g.generation.Load(); n < math.MaxInt32 {
-			g.generation.Store(n + 1)
-		}
-		g.saveLocked()
+	if n := g.generation.Load(); n < math.MaxInt32 {
+		g.generation.Store(n + 1)
 	}
+	g.saveLocked()
 }
 
 // give makes a partition that is free its next owner's.

@@ -78,7 +78,7 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 	s.offsets.store = s
 	s.retention.init()
 	s.cleaner.init()
-	s.coordinator.init()
+	s.coordinator.init(s)
 	return s
 }
 
