@@ -202,6 +202,8 @@ var optionTests = map[string]string{
 	"Observer":  "TestObserver",
 	"DiskLimit": "TestDiskLimit",
 
+	"OffsetsRetention": "TestOffsetsRetention",
+
 	"Cleaner.Off":    "TestCompactOff",
 	"Cleaner.Memory": "TestCompactMemory",
 	"Cleaner.Rate":   "TestCompactRate",

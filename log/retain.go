@@ -37,6 +37,8 @@ type retaining struct {
 	// left are segments that are out of the list and whose files could not be
 	// removed; guarded by turn.
 	left []*segment.Segment
+	// removal is what the deletion under way has done; guarded by turn.
+	removal removal
 	// epochs: their file is behind; guarded by Log.writing.
 	epochs bool
 	// oldest is the base offset of the oldest segment whose files may be there.
@@ -81,6 +83,28 @@ func (l *Log) takeTurn(ctx context.Context) error {
 	}
 }
 
+// deleting calls do when no other deletion is under way, and tells what it has
+// removed, or failed to remove, once others may go on.
+func (l *Log) deleting(ctx context.Context, do func() (Deleted, error)) (Deleted, error) {
+	if err := l.takeTurn(ctx); err != nil {
+		return Deleted{}, err
+	}
+	begin := l.BeginDelete()
+	l.retain.removal = removal{}
+	d, err := do()
+	r := l.retain.removal
+	<-l.retain.turn
+	l.EndDelete(begin, r.first, d.Segments, r.next-r.first, d.Bytes, r.err)
+	return d, err
+}
+
+// removal is what deleteBelowStart has done: the offsets that are gone, and why no
+// more are.
+type removal struct {
+	first, next int64
+	err         error
+}
+
 // Retain deletes what r does not keep at the time now, as Kafka does: the
 // segments below the log start offset; then, of what lies below the high
 // watermark, the oldest as long as the rest is not smaller than r.Bytes; then the
@@ -93,15 +117,15 @@ func (l *Log) takeTurn(ctx context.Context) error {
 // ctx ends, what has been decided is carried through. After an error what was not
 // removed is tried again next time.
 func (l *Log) Retain(ctx context.Context, r Retention, now time.Time) (Deleted, error) {
-	if err := l.takeTurn(ctx); err != nil {
-		return Deleted{}, err
-	}
-	defer func() { <-l.retain.turn }()
+	return l.deleting(ctx, func() (Deleted, error) { return l.retainLocked(ctx, &r, now) })
+}
+
+func (l *Log) retainLocked(ctx context.Context, r *Retention, now time.Time) (Deleted, error) {
 	if err := l.refusing(); err != nil {
 		return Deleted{}, err
 	}
 	if r.Delete {
-		x, err := l.expired(r, now)
+		x, err := l.expired(*r, now)
 		if err != nil {
 			return Deleted{}, err
 		}
@@ -119,12 +143,12 @@ func (l *Log) Retain(ctx context.Context, r Retention, now time.Time) (Deleted, 
 // DeleteOldest deletes the oldest segment, if it is sealed, below the high
 // watermark, and not kept by the floor; nothing otherwise.
 func (l *Log) DeleteOldest(ctx context.Context, f Floor) (Deleted, error) {
-	if err := l.takeTurn(ctx); err != nil {
-		return Deleted{}, err
-	}
-	defer func() { <-l.retain.turn }()
+	return l.deleting(ctx, func() (Deleted, error) { return l.deleteOldestLocked(ctx, &f) })
+}
+
+func (l *Log) deleteOldestLocked(ctx context.Context, f *Floor) (Deleted, error) {
 	list := l.segments.Load()
-	if !l.oldestMayGo(list, &f) {
+	if !l.oldestMayGo(list, f) {
 		return Deleted{}, nil
 	}
 	from := l.start.Load()
@@ -132,7 +156,7 @@ func (l *Log) DeleteOldest(ctx context.Context, f Floor) (Deleted, error) {
 		return Deleted{}, err
 	}
 	if to := l.start.Load(); f.On && to > max(from, f.Offset) {
-		l.forced(&f, from, to)
+		l.forced(f, from, to)
 	}
 	return l.deleteBelowStart(ctx)
 }
@@ -161,10 +185,10 @@ func (l *Log) oldestMayGo(list *list, f *Floor) bool {
 // lie below as a whole are gone. An offset that is not above the log start
 // changes nothing.
 func (l *Log) DeleteRecords(ctx context.Context, before int64) (Deleted, error) {
-	if err := l.takeTurn(ctx); err != nil {
-		return Deleted{}, err
-	}
-	defer func() { <-l.retain.turn }()
+	return l.deleting(ctx, func() (Deleted, error) { return l.deleteRecordsLocked(ctx, before) })
+}
+
+func (l *Log) deleteRecordsLocked(ctx context.Context, before int64) (Deleted, error) {
 	if err := l.refusing(); err != nil {
 		return Deleted{}, err
 	}

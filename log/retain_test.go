@@ -798,3 +798,52 @@ func TestDeleteOldestFloor(t *testing.T) {
 		require.EqualValues(t, c.start-was, d.Segments)
 	}
 }
+
+// TestDeleteEvent: what a deletion has removed is counted and told when others may go
+// on, and what it could not remove as well; one of nothing is not.
+func TestDeleteEvent(t *testing.T) {
+	ctx := context.Background()
+	var s seen
+	g := newRig(t, WriterPwrite, true, onePerSegment)
+	g.observe(s.observer())
+	l := g.open()
+	g.times(1, 2, 3, 4, 5, 6)
+	size := l.Segments()[0].Size
+	_, err := l.DeleteRecords(ctx, 2)
+	require.NoError(t, err)
+	_, err = l.DeleteRecords(ctx, 2)
+	require.NoError(t, err)
+	_, err = l.DeleteRecords(ctx, 100)
+	require.ErrorIs(t, err, ErrOffsetOutOfRange)
+	_, err = l.Retain(ctx, Retention{}, time.Now())
+	require.NoError(t, err)
+	require.Len(t, s.delete, 1)
+	e := s.delete[0]
+	e.Duration = 0
+	require.Equal(t, Event{Topic: "t", Offset: 0, Segments: 2, Records: 2, Bytes: 2 * size}, e)
+
+	cause := errors.New("removal refused")
+	g.fs.(*vfs.Mem).SetHook(func(op vfs.Op, name string, before bool) error {
+		if before && op == vfs.OpRemove && strings.HasSuffix(name, g.logFile(3)) {
+			return cause
+		}
+		return nil
+	})
+	_, err = l.Retain(ctx, Retention{Delete: true, Age: -1, Bytes: 1}, time.Now())
+	require.ErrorIs(t, err, cause)
+	require.Len(t, s.delete, 2)
+	e = s.delete[1]
+	require.ErrorIs(t, e.Err, cause)
+	require.Equal(t, [3]int64{2, 1, size}, [3]int64{e.Offset, e.Records, e.Bytes})
+	g.fs.(*vfs.Mem).SetHook(nil)
+	_, err = l.DeleteOldest(ctx, Floor{})
+	require.NoError(t, err)
+	require.Len(t, s.delete, 2, "there is one segment left")
+	_, err = l.Retain(ctx, Retention{}, time.Now())
+	require.NoError(t, err)
+	require.Len(t, s.delete, 3)
+	require.Equal(t, [3]int64{3, 2, 2 * size}, [3]int64{s.delete[2].Offset, s.delete[2].Records, s.delete[2].Bytes})
+	n := g.env.Totals()
+	require.EqualValues(t, 5, n.SegmentsDeleted)
+	require.Equal(t, Counts{Records: 5, Bytes: 5 * size}, n.Deleted)
+}
