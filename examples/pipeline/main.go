@@ -2,7 +2,7 @@
 // that are slower than a burst: they are decoupled, the producer does not wait for
 // them, and the peaks are shaved.
 //
-//	go run ./examples/pipeline [-dir DIR] [-members 4] [-bursts 3] [-burst 100000] [-every 4s] [-rate 27000]
+//	go run ./examples/pipeline [-dir DIR] [-members 4] [-bursts 3] [-burst 100000] [-every 4s] [-rate 28000]
 //
 // Each burst is handed over within a fraction of a second (produce.go). A consumer
 // group of several members works it off (consume.go) until the next one comes. A line
@@ -55,7 +55,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&s.burst, "burst", 100_000, "records of a burst")
 	flags.IntVar(&s.size, "size", 1000, "bytes of a record's value")
 	flags.DurationVar(&s.every, "every", 4*time.Second, "time from burst to burst")
-	flags.Float64Var(&s.rate, "rate", 27_000, "records a second that all members together can process")
+	flags.Float64Var(&s.rate, "rate", 28_000, "records a second that all members together can process")
 	flags.Int64Var(&s.buffer, "buffer", 8<<20, "bytes of records that the producer holds, at most")
 	flags.DurationVar(&s.watch, "watch", time.Second/2, "time from line to line")
 	switch err := flags.Parse(args); {
