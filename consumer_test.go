@@ -492,6 +492,25 @@ func TestConsumerDamage(t *testing.T) {
 	require.Equal(t, names("orders-0", int(corrupt.Offset)+1, 6), polled(t, c))
 }
 
+// TestConsumerLag: what is in front of it, in all partitions together.
+func TestConsumerLag(t *testing.T) {
+	st := memStore(t)
+	called(t, st, "orders", 2, 5, TopicConfig{})
+	c := consumer(t, st, ConsumerConfig{})
+	require.Zero(t, c.Lag())
+	require.NoError(t, c.Assign(pos("orders", 0, 1), pos("orders", 1, 3)))
+	lag := c.Lag()
+	require.Equal(t, int64(6), lag.Records)
+	size := int64(0)
+	batches, err := c.Poll(ctx)
+	require.NoError(t, err)
+	for _, b := range batches {
+		size += int64(len(b.Bytes()))
+	}
+	require.Equal(t, size, lag.Bytes)
+	require.Zero(t, c.Lag())
+}
+
 // TestConsumerOfDeletedTopic: by hand, it is an error until Assign leads elsewhere.
 func TestConsumerOfDeletedTopic(t *testing.T) {
 	st := memStore(t)

@@ -2,6 +2,7 @@ package leat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -14,8 +15,7 @@ import (
 const CommittedOffset = -1
 
 // Assign makes these partitions those of the consumer, and no others, each to be
-// read from its offset on. One that it has already keeps its batch in a loop over
-// Records if its offset is the present one, and stays paused. No positions: none.
+// read from its offset on. One that was paused stays so. No positions: none.
 //
 // Nothing changes if there is an error: ErrUnknownTopic, ErrUnknownPartition,
 // *OffsetError for an offset that is not there, ErrInvalidConfig when one partition
@@ -229,6 +229,25 @@ func (c *Consumer) move(to []target) error {
 		x.feed.cut = x.feed.r.lost()
 	}
 	return nil
+}
+
+// Lag is how much there is in front of the consumer's positions, in all that it is
+// assigned together, paused ones included. A partition that cannot be read does not
+// count. For the commits of a group, see Groups.
+func (c *Consumer) Lag() Lag {
+	was, err := c.within()
+	if err != nil {
+		return Lag{}
+	}
+	defer c.restore(was)
+	var total Lag
+	for _, l := range c.feeds {
+		one, err := lagOf(l.part, l.position(), c.config.Isolation == ReadCommitted)
+		if err == nil || errors.Is(err, ErrCorrupt) { // Records holds then
+			total = total.plus(one)
+		}
+	}
+	return total
 }
 
 // Pause leaves partitions out of what Poll gives, until Resume. They keep their

@@ -188,6 +188,7 @@ func TestReadOnlyRefuses(t *testing.T) {
 			return err
 		},
 		"Store.Import":               func() error { _, err := r.Import(ctx, "more", 0, t.TempDir()); return err },
+		"Store.Consumer":             func() error { _, err := r.Consumer(ConsumerConfig{Group: "g"}); return err },
 		"Store.Producer":             func() error { _, err := r.Producer(ProducerConfig{}); return err },
 		"Store.Retain":               func() error { _, err := r.Retain(ctx); return err },
 		"Topic.SetConfig":            func() error { return q.Topic().SetConfig(ctx, TopicConfig{}) },

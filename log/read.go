@@ -69,7 +69,7 @@ func (c *Cursor) Position() (path string, pos int64) {
 	if c.seg == nil {
 		return c.l.env.fsys.Path(c.l.dir), 0
 	}
-	return c.seg.Path(), c.at
+	return c.path, c.at
 }
 
 // Next returns the batch that holds the cursor's offset and moves behind it, if
