@@ -55,7 +55,7 @@ func ExampleConsumer() {
 		if err := c.Commit(ctx); err != nil { // all that Poll gave
 			panic(err)
 		}
-		fmt.Println("next:", c.Assignment())
+		fmt.Println("next:", c.Assignment(), "waiting:", c.Lag().Records)
 		c.Close() // its partitions are free for others
 		add(st, "returned")
 	}
@@ -63,9 +63,9 @@ func ExampleConsumer() {
 	// 0 ordered <nil>
 	// 1 paid <nil>
 	// 2 sent <nil>
-	// next: [orders-0@3]
+	// next: [orders-0@3] waiting: 0
 	// 3 returned <nil>
-	// next: [orders-0@4]
+	// next: [orders-0@4] waiting: 0
 }
 
 // Records flattens the batches. Each record lives for one turn of the loop.
