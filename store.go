@@ -49,14 +49,13 @@ type Store struct {
 	dirty atomic.Bool    // the checkpoint timer runs
 	ops   sync.WaitGroup // what Close waits for; added to with mu held and not closed
 
-	generations generations // see Groups.Commit
 	retention   retention
 	cleaner     cleaner
 	consumers   consumers
 	disk        *disk // nil: no limit
 	offsets     offsets
-
 	coordinator coordinator // of consumer groups
+	generations generations // see Groups.Commit
 
 	mu struct {
 		sync.RWMutex
