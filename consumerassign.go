@@ -205,6 +205,7 @@ type target struct {
 func (c *Consumer) move(to []target) error {
 	for i := range to {
 		x := &to[i]
+		x.feed.settle()
 		p := x.feed.part
 		l, err := p.use()
 		if err == nil {

@@ -124,6 +124,19 @@ func (r *Reader) lost() *OffsetError {
 	return e
 }
 
+// settle notes that the log was cut below the position, if it was, so that what
+// is then looked up is of the log as it is now.
+func (l *feed) settle() {
+	if l.r == nil || !l.r.cur.Stale() {
+		return
+	}
+	l.r.batch = new(Batch) // the one it has may be the caller's
+	var gone *OffsetError
+	if errors.As(l.r.truncated(), &gone) && l.cut == nil {
+		l.cut = gone
+	}
+}
+
 // stand moves the reader, without a look whether it can be there.
 func (l *feed) stand(offset int64, epoch int32) {
 	l.r.offset, l.r.asked, l.r.epoch = offset, offset, epoch
@@ -181,7 +194,7 @@ func (l *feed) reset(gone *OffsetError, c *Consumer) {
 	to, end := r.log.LogStartOffset(), r.log.Visible(r.committed)
 	from, what := gone.Offset, "retention has overtaken the position"
 	switch {
-	case gone.Offset >= to && gone.End < gone.Offset:
+	case gone.End < gone.Offset:
 		to, what = max(to, gone.End), "the log was cut below the position"
 	case c.config.OutOfRange == OutOfRangeLatest:
 		to = max(to, end)
