@@ -2,7 +2,6 @@ package leat
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -38,28 +37,34 @@ func (c *coordinator) init(s *Store) {
 	c.alone = map[*group]struct{}{}
 }
 
-// group is that of a name, made if there is none; of an empty name, one more.
-func (c *coordinator) group(s *Store, name string) (*group, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, ErrClosed
-	}
-	g := c.named[name]
-	if g == nil {
-		g = &group{
-			store: s, name: name, born: time.Now(), // a time of its own, for tests in a bubble
-			members: map[string]*member{}, evicted: map[*member]struct{}{},
-			subs: map[string]*subscription{}, topics: map[string]*consumedTopic{},
-			memory: map[*Topic]*topicMemory{}, commits: map[log.TopicPartition]int{},
+// take is the group of a name, made if there is none, or of an empty name a new
+// one. It is not forgotten before leave.
+func (c *coordinator) take(s *Store, name string) (*group, error) {
+	for {
+		c.mu.Lock()
+		g := c.named[name]
+		if c.closed {
+			c.mu.Unlock()
+			return nil, ErrClosed
 		}
-		if name == "" {
-			c.alone[g] = struct{}{}
-		} else {
-			c.named[name] = g
+		if g == nil {
+			g = newGroup(s, name)
+			if name == "" {
+				c.alone[g] = struct{}{}
+			} else {
+				c.named[name] = g
+			}
 		}
+		c.mu.Unlock()
+		g.mu.Lock()
+		if g.dead { // since a moment ago
+			g.mu.Unlock()
+			continue
+		}
+		g.kept++
+		g.mu.Unlock()
+		return g, nil
 	}
-	return g, nil
 }
 
 func (c *coordinator) groups() []*group {
@@ -99,7 +104,8 @@ type group struct {
 	// the wake of a member are called with it.
 	mu       sync.Mutex
 	loaded   bool // the generation goes on from what was saved
-	dead     bool // the coordinator has forgotten it: ask again
+	kept     int  // by those who have taken it
+	dead     bool // the coordinator has forgotten it
 	closed   bool // with the store
 	members  map[string]*member
 	evicted  map[*member]struct{} // who have stayed away, and may come back
@@ -116,6 +122,15 @@ type group struct {
 	unsaved bool          // the group has changed since it was saved
 	lost    bool          // the last save has failed
 	saving  chan struct{} // closed when all is saved; nil: it is
+}
+
+func newGroup(s *Store, name string) *group {
+	return &group{
+		store: s, name: name, born: time.Now(),
+		members: map[string]*member{}, evicted: map[*member]struct{}{},
+		subs: map[string]*subscription{}, topics: map[string]*consumedTopic{},
+		memory: map[*Topic]*topicMemory{}, commits: map[log.TopicPartition]int{},
+	}
 }
 
 // slot is a partition of a group.
@@ -169,8 +184,14 @@ func (s *Store) join(ctx context.Context, c *ConsumerConfig, wake func()) (*memb
 		return nil, err
 	}
 	s.follow.look(true)
+	g, err := s.coordinator.take(s, c.Group)
+	if err != nil {
+		return nil, err
+	}
+	defer g.leave()
 	saved := int32(0)
 	if c.Group != "" {
+		// Read while g is kept: of one that was forgotten, the last generation is saved.
 		if saved, err = s.savedGeneration(ctx, c.Group); err != nil {
 			return nil, err
 		}
@@ -179,36 +200,34 @@ func (s *Store) join(ctx context.Context, c *ConsumerConfig, wake func()) (*memb
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		g, err := s.coordinator.group(s, c.Group)
+		wait, err := g.join(m, saved)
 		if err != nil {
 			return nil, err
 		}
-		switch wait, err := g.join(m, saved); {
-		case err == errDeadGroup:
-		case err != nil:
-			return nil, err
-		case wait == nil:
+		if wait == nil {
 			return m, nil
-		default:
-			select {
-			case <-wait:
-			case <-ctx.Done():
-			}
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
 		}
 	}
 }
 
-var errDeadGroup = errors.New("group is gone")
+// leave ends what take began.
+func (g *group) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.kept--
+	g.tidy()
+}
 
 // join admits a member for the first time. It returns what to wait for before
 // trying again, if somebody holds the group.
 func (g *group) join(m *member, saved int32) (wait <-chan struct{}, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	defer g.tidy()
 	switch {
-	case g.dead:
-		return nil, errDeadGroup
 	case g.closed:
 		return nil, ErrClosed
 	case g.held > 0:
@@ -276,7 +295,7 @@ func (g *group) dismiss(m *member) {
 // tidy lets the coordinator forget a group of which there is nothing to remember:
 // its generation is saved, and nobody has begun to consume.
 func (g *group) tidy() {
-	if g.dead || len(g.members)+len(g.evicted)+len(g.commits)+g.held > 0 || g.saving != nil || g.unsaved || g.lost {
+	if g.dead || len(g.members)+len(g.evicted)+len(g.commits)+g.kept+g.held > 0 || g.saving != nil || g.unsaved || g.lost {
 		return
 	}
 	for _, t := range g.memory {

@@ -100,14 +100,14 @@ func (s *Store) groupIsLive(name string) bool {
 // a commit of one who has left is under way.
 func (s *Store) emptyGroup(name string) (release func(), err error) {
 	for {
-		g, err := s.coordinator.group(s, name)
+		g, err := s.coordinator.take(s, name)
 		if err != nil {
 			return nil, err
 		}
 		g.mu.Lock()
+		g.kept--
 		saving := g.saving
 		switch {
-		case g.dead:
 		case len(g.members) > 0 || len(g.commits) > 0:
 			g.mu.Unlock()
 			return nil, fmt.Errorf("%w: %q", ErrGroupNotEmpty, name)
@@ -119,9 +119,7 @@ func (s *Store) emptyGroup(name string) (release func(), err error) {
 			return g.release, nil
 		}
 		g.mu.Unlock()
-		if saving != nil {
-			<-saving
-		}
+		<-saving
 	}
 }
 

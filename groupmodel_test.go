@@ -418,8 +418,9 @@ func (g *groupModel) look() {
 					if a.has[p] && !a.evicted {
 						// Only of a topic that was deleted meanwhile, and made again.
 						a.group.mu.Lock()
-						require.Contains(g.t, a.lost, p, "%s has lost %v without being told", a.id, p)
+						lost := slices.Clone(a.lost)
 						a.group.mu.Unlock()
+						require.Contains(g.t, append(lost, a.at.revoke...), p, "%s has lost %v without being told", a.id, p)
 					}
 					continue
 				}

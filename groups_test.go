@@ -403,19 +403,6 @@ func TestGroupsDescribeMembers(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnknownGroup)
 }
 
-// groupSaved waits until a group is written down.
-func groupSaved(st *Store, name string) {
-	st.coordinator.mu.Lock()
-	g := st.coordinator.named[name]
-	st.coordinator.mu.Unlock()
-	g.mu.Lock()
-	saving := g.saving
-	g.mu.Unlock()
-	if saving != nil {
-		<-saving
-	}
-}
-
 // TestGroupsUnstable: an offset that a transaction is about to replace is refused to
 // those who ask for a stable one.
 func TestGroupsUnstable(t *testing.T) {

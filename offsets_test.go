@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -561,16 +562,16 @@ func TestCommitNoSpace(t *testing.T) {
 	fill(t, part(t, st, "orders", TopicConfig{}), 10)
 	commitAt(t, st, "g", 1)
 	long := strings.Repeat("m", 4000)
-	free := true
+	var full atomic.Bool
 	m.SetHook(func(op vfs.Op, name string, before bool) error {
-		if !free && before && (op == vfs.OpAllocate || op == vfs.OpWriteAt) && strings.HasPrefix(name, offsetsTopic) {
+		if full.Load() && before && (op == vfs.OpAllocate || op == vfs.OpWriteAt) && strings.HasPrefix(name, offsetsTopic) {
 			return vfs.ErrNoSpace
 		}
 		return nil
 	})
 	var err error
 	last := int64(1)
-	free = false
+	full.Store(true)
 	for i := int64(2); i < 100 && err == nil; i++ { // as far as room was allocated ahead
 		if err = st.commitOffsets(ctx, "g", []Position{{Topic: "orders", Offset: i % 10, Metadata: long}}, nil); err == nil {
 			last = i % 10
@@ -578,7 +579,7 @@ func TestCommitNoSpace(t *testing.T) {
 	}
 	require.ErrorIs(t, err, ErrNoSpace)
 	require.Equal(t, last, fetched(t, st, "g", tpOf("orders", 0)))
-	free = true
+	full.Store(false)
 	commitAt(t, st, "g", 9)
 	require.Equal(t, int64(9), fetched(t, st, "g", tpOf("orders", 0)))
 	m.SetHook(nil)

@@ -1,8 +1,12 @@
 package leat
 
 import (
+	"context"
 	"errors"
 	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -12,6 +16,7 @@ import (
 
 	"github.com/leatlog/leat/internal/coordination"
 	"github.com/leatlog/leat/internal/vfs"
+	"github.com/leatlog/leat/log"
 )
 
 // TestOffsetsFollower: a follower sees commits as they come, what compaction
@@ -79,6 +84,25 @@ func TestOffsetsFollowerStartsAgain(t *testing.T) {
 		require.Equal(t, int64(2), fetched(t, f, "h", tp))
 		require.Equal(t, int64(-1), fetched(t, st, "g", tp))
 
+		// So does the writer, if what is new came in another way.
+		commitAt(t, st, "i", 1)
+		require.Equal(t, int64(1), fetched(t, st, "i", tp))
+		appendRaw(t, st, offsetsBatch(t, nil, offsetRecord(t, "i", tp, -1)))
+		require.NoError(t, ops.Compact(ctx, nil))
+		time.Sleep(25 * time.Hour)
+		require.NoError(t, ops.Compact(ctx, nil))
+		appendRaw(t, st, offsetsBatch(t, nil, offsetRecord(t, "j", tp, 1)))
+		require.NoError(t, ops.Compact(ctx, nil))
+		found := false
+		for rec, err := range reader(t, offsetsPart(t, st, 0), ReaderOptions{UntilEnd: true}).Records(ctx) {
+			require.NoError(t, err)
+			k, err := coordination.ParseOffsetKey(rec.Key)
+			require.NoError(t, err)
+			found = found || k.Group == "i"
+		}
+		require.False(t, found, "the tombstone is gone")
+		require.Equal(t, int64(-1), fetched(t, st, "i", tp))
+
 		// What was read may be taken back.
 		commitAt(t, st, "h", 3)
 		require.Equal(t, int64(3), fetched(t, f, "h", tp))
@@ -88,6 +112,30 @@ func TestOffsetsFollowerStartsAgain(t *testing.T) {
 		require.Equal(t, int64(2), fetched(t, st, "h", tp))
 		require.NoError(t, st.Close())
 	})
+}
+
+// TestRemoveManyOffsets: the tombstones of a group fit whatever batches there are.
+func TestRemoveManyOffsets(t *testing.T) {
+	m := vfs.NewMem()
+	st := openStore(t, m, nil)
+	topicOf(t, st, "orders", TopicConfig{Partitions: 90})
+	for id := range int32(90) {
+		require.NoError(t, st.commitOffsets(ctx, "g", []Position{{Topic: "orders", Partition: id}}, nil))
+	}
+	ops, err := st.Topic(offsetsTopic)
+	require.NoError(t, err)
+	require.NoError(t, ops.SetProperties(ctx, map[string]string{"max.message.bytes": "500"}))
+	require.NoError(t, st.removeOffsets(ctx, "g", []log.TopicPartition{tpOf("orders", 7), tpOf("other", 8), tpOf("orders", 89)}))
+	o, err := st.committedOffsets(ctx)
+	require.NoError(t, err)
+	all, err := o.all("g")
+	require.NoError(t, err)
+	require.Len(t, all, 88)
+	require.NoError(t, st.removeOffsets(ctx, "g", nil))
+	require.Empty(t, mustGroups(t, st))
+	require.NoError(t, st.Close())
+	st = openStore(t, m, nil)
+	require.Empty(t, mustGroups(t, st))
 }
 
 // TestForgetDeletedTopic: a topic that is created again inherits no positions,
@@ -100,8 +148,13 @@ func TestForgetDeletedTopic(t *testing.T) {
 	fill(t, part(t, st, "other", TopicConfig{}), 10)
 	commitAt(t, st, "g", 5)
 	require.NoError(t, st.commitOffsets(ctx, "h", []Position{{Topic: "other", Offset: 4}, {Topic: "orders", Offset: 3}}, nil))
-	var crashes []*vfs.Mem
+	var (
+		mu      sync.Mutex
+		crashes []*vfs.Mem
+	)
 	m.SetHook(func(op vfs.Op, name string, before bool) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if before && (op == vfs.OpSync || op == vfs.OpRemove) {
 			crashes = append(crashes, m.Snapshot())
 		}
@@ -190,7 +243,7 @@ func TestOffsetsRetention(t *testing.T) {
 			time.Sleep(12*time.Hour + 6*time.Minute)
 			synctest.Wait()
 			if keep <= 0 {
-				time.Sleep(10000 * time.Hour)
+				time.Sleep(200 * time.Hour)
 				synctest.Wait()
 				require.Equal(t, []string{"half", "left", "live", "old"}, mustGroups(t, st))
 				return
@@ -198,6 +251,7 @@ func TestOffsetsRetention(t *testing.T) {
 			require.Equal(t, []string{"half", "left", "live"}, mustGroups(t, st))
 			require.Equal(t, int64(5), fetched(t, st, "half", tpOf("orders", 0)))
 			require.Equal(t, int64(-1), fetched(t, st, "half", tpOf("orders", 1)))
+			require.Equal(t, int64(3), fetched(t, st, "left", tpOf("orders", 0)), "counted from when it was left")
 			time.Sleep(12 * time.Hour)
 			_, err = st.Retain(ctx)
 			require.NoError(t, err)
@@ -210,6 +264,131 @@ func TestOffsetsRetention(t *testing.T) {
 			require.Empty(t, mustGroups(t, st), "its members were of another process")
 		})
 	}
+}
+
+// TestRemovalsWaitForCommits: a commit that is under way is neither missed by a
+// removal that comes after it, nor lost to an expiry that had not seen it.
+func TestRemovalsWaitForCommits(t *testing.T) {
+	for _, expire := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := vfs.NewMem()
+			st, err := openFS(m, &Options{OffsetsRetention: time.Hour})
+			require.NoError(t, err)
+			fill(t, part(t, st, "orders", TopicConfig{Retention: Retention{Age: Unlimited}}), 10)
+			commitAt(t, st, "g", 1)
+			time.Sleep(2*time.Hour + time.Minute)
+			synctest.Wait()
+			require.Equal(t, int64(-1), fetched(t, st, "g", tpOf("orders", 0)))
+			commitAt(t, st, "g", 2)
+			time.Sleep(61 * time.Minute) // the next pass has not come
+			require.Equal(t, int64(2), fetched(t, st, "g", tpOf("orders", 0)))
+			held := make(chan struct{})
+			var once sync.Once
+			m.SetHook(func(op vfs.Op, name string, before bool) error {
+				if before && op == vfs.OpSync && strings.HasPrefix(name, offsetsTopic) {
+					once.Do(func() { <-held })
+				}
+				return nil
+			})
+			go func() { require.NoError(t, st.commitOffsets(ctx, "g", []Position{{Topic: "orders", Offset: 3}}, nil)) }()
+			synctest.Wait()
+			go func() {
+				if expire {
+					require.NoError(t, st.expireOffsets(ctx))
+				} else {
+					require.NoError(t, st.removeOffsets(ctx, "g", nil))
+				}
+			}()
+			synctest.Wait()
+			close(held)
+			synctest.Wait()
+			m.SetHook(nil)
+			want := int64(-1)
+			if expire {
+				want = 3
+			}
+			require.Equal(t, want, fetched(t, st, "g", tpOf("orders", 0)))
+			require.NoError(t, st.Close())
+		})
+	}
+}
+
+// TestOffsetsGate: who shuts waits for those inside, who come meanwhile wait for
+// him, and all give up when they are told to.
+func TestOffsetsGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g offsetsGate
+		over, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		require.NoError(t, g.enter(ctx))
+		require.NoError(t, g.enter(ctx))
+		require.ErrorIs(t, g.shut(over), context.DeadlineExceeded)
+		require.NoError(t, g.enter(over), "it is open again")
+		for range 3 {
+			g.leave()
+		}
+		require.NoError(t, g.shut(ctx))
+		require.ErrorIs(t, g.enter(over), context.DeadlineExceeded)
+		require.ErrorIs(t, g.shut(over), context.DeadlineExceeded)
+		entered := 0
+		go func() {
+			require.NoError(t, g.enter(ctx))
+			entered++
+			time.Sleep(time.Minute)
+			entered--
+			g.leave()
+		}()
+		synctest.Wait()
+		require.Zero(t, entered)
+		g.open()
+		synctest.Wait()
+		require.Equal(t, 1, entered)
+		require.NoError(t, g.shut(ctx))
+		require.Zero(t, entered)
+		g.open()
+	})
+}
+
+// TestSavedGroup: a generation that was saved is known at once and, a second
+// later, durable; of two the later record counts, in whatever order they are seen.
+func TestSavedGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewCrashMem()
+		st, err := openFS(m, nil)
+		require.NoError(t, err)
+		generation := func(st *Store) int32 {
+			o, err := st.committedOffsets(ctx)
+			require.NoError(t, err)
+			v, ok := o.metadata("g")
+			require.Equal(t, ok, v.Generation > 0)
+			return v.Generation
+		}
+		require.Zero(t, generation(st))
+		for i := range int32(3) {
+			require.NoError(t, st.saveGroup(ctx, "g", coordination.GroupValue{ProtocolType: "consumer", Generation: i + 1}))
+			require.Equal(t, i+1, generation(st))
+		}
+		require.ErrorIs(t, st.saveGroup(ctx, "", coordination.GroupValue{}), ErrNoGroup)
+		require.Equal(t, []string{"g"}, mustGroups(t, st))
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		for _, left := range m.Dirty().States(1, 1) {
+			st, err := openFS(left, nil)
+			require.NoError(t, err)
+			require.Equal(t, int32(3), generation(st))
+			require.NoError(t, st.Close())
+		}
+		require.NoError(t, st.removeOffsets(ctx, "g", nil))
+		require.Zero(t, generation(st))
+		require.NoError(t, st.Close())
+	})
+	s := newOffsetsState()
+	put := func(at int64, generation int32) {
+		s.put(&offsetsRecord{offsetsKey: offsetsKey{group: "g", meta: true}, at: at, value: &coordination.GroupValue{Generation: generation}})
+	}
+	put(7, 2)
+	put(3, 1)
+	require.Equal(t, int32(2), s.groups["g"].meta.Generation)
 }
 
 // TestExplicitExpiry: what an old client said itself counts.
@@ -438,7 +617,7 @@ func TestOffsetsHoles(t *testing.T) {
 func TestCommitFaults(t *testing.T) {
 	for _, cause := range []error{syscall.EIO, vfs.ErrNoSpace} {
 		for _, sticky := range []bool{false, true} {
-			for n := 1; ; n++ {
+			for n := int64(1); ; n++ {
 				m := vfs.NewCrashMem()
 				m.SetMapped(n%2 == 0)
 				st, err := openFS(m, nil)
@@ -448,12 +627,12 @@ func TestCommitFaults(t *testing.T) {
 				if n%4 < 2 { // else the topic is made as well
 					commitAt(t, st, "g", 1)
 				}
-				calls := 0
+				var calls atomic.Int64
 				m.SetHook(func(op vfs.Op, _ string, before bool) error {
 					if !before || op == vfs.OpClose {
 						return nil
 					}
-					if calls++; calls == n || sticky && calls > n {
+					if c := calls.Add(1); c == n || sticky && c > n {
 						return cause
 					}
 					return nil
@@ -486,8 +665,8 @@ func TestCommitFaults(t *testing.T) {
 					require.Equal(t, end, fetched(t, st, "g", tpOf("orders", 0)))
 					require.NoError(t, st.Close())
 				}
-				if calls < n {
-					require.Greater(t, n, 4)
+				if calls.Load() < n {
+					require.Greater(t, n, int64(4))
 					break
 				}
 			}

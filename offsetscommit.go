@@ -126,7 +126,10 @@ func (c *offsetsCommit) check(ctx context.Context, at []Position) error {
 			waits = append(waits, w)
 		}
 	}
-	if len(waits) == 1 {
+	switch len(waits) {
+	case 0:
+		return nil
+	case 1:
 		return waits[0].wait(ctx)
 	}
 	// Side by side, since each is a sync of its own.

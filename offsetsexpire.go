@@ -3,6 +3,8 @@ package leat
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -55,14 +57,15 @@ func (g *offsetsPartition) expired(ctx context.Context, keep time.Duration) ([]o
 	if err := g.catchUp(ctx); err != nil {
 		return nil, err
 	}
-	now, live := time.Now().UnixMilli(), g.p.topic.store.offsets.live
+	live := g.live() // before anything is locked: a group's lock comes first
+	now := time.Now().UnixMilli()
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	state := g.mu.state
 	left := map[string]bool{} // groups that keep something
 	expired := func(k offsetsKey) bool {
 		group := state.groups[k.group]
-		if group == nil || live != nil && live(k.group) || state.isPending(k) {
+		if group == nil || live[k.group] || state.isPending(k) {
 			return false
 		}
 		since := int64(0)
@@ -87,4 +90,22 @@ func (g *offsetsPartition) expired(ctx context.Context, keep time.Duration) ([]o
 		return gone
 	})
 	return append(keys, state.keys(func(k offsetsKey) bool { return k.meta && expired(k) })...), nil
+}
+
+// live are the groups of the partition that have members.
+func (g *offsetsPartition) live() map[string]bool {
+	isLive := g.p.topic.store.offsets.live
+	if isLive == nil {
+		return nil
+	}
+	g.mu.RLock()
+	names := slices.Collect(maps.Keys(g.mu.state.groups))
+	g.mu.RUnlock()
+	live := map[string]bool{}
+	for _, name := range names {
+		if isLive(name) {
+			live[name] = true
+		}
+	}
+	return live
 }

@@ -10,6 +10,9 @@ import (
 // tombstoneBatch bounds a batch of tombstones, well below max.message.bytes.
 const tombstoneBatch = 256 << 10
 
+// tombstoneFrame is about what a tombstone takes beside its key.
+const tombstoneFrame = 16
+
 // removeOffsets removes what a group has committed of some partitions; parts nil:
 // of all, and its metadata. What is not there is no error. All of it is synced
 // when it returns nil; after an error, some may be removed.
@@ -77,6 +80,7 @@ func (g *offsetsPartition) bury(ctx context.Context, keys []offsetsKey, old bool
 	var (
 		batch []log.Record
 		buf   []byte
+		limit = min(tombstoneBatch, int(g.p.topic.cfg().MaxBatchBytes)/2)
 	)
 	add := func(version int16, k *offsetsKey) {
 		if err == nil {
@@ -93,7 +97,7 @@ func (g *offsetsPartition) bury(ctx context.Context, keys []offsetsKey, old bool
 		if err != nil {
 			return err
 		}
-		if len(buf) < tombstoneBatch && i < len(keys)-1 {
+		if len(buf)+len(batch)*tombstoneFrame < limit && i < len(keys)-1 {
 			continue
 		}
 		d := log.Written

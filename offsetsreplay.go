@@ -203,8 +203,7 @@ func (g *offsetsPartition) take(b codec.Batch) error {
 			return g.damaged(b.BaseOffset(), err)
 		}
 		if ok && c.IsMarker() {
-			defer g.lock()()
-			g.build.end(b.ProducerID(), c.Type == codec.ControlCommit)
+			g.change(func() { g.build.end(b.ProducerID(), c.Type == codec.ControlCommit) })
 		}
 		return nil
 	}
@@ -231,25 +230,23 @@ func (g *offsetsPartition) take(b codec.Batch) error {
 	if !isEOF(err) {
 		return g.damaged(offset, err)
 	}
-	defer g.lock()()
-	for i := range g.records {
-		if b.IsTransactional() {
-			g.build.pend(b.ProducerID(), &g.records[i])
-		} else {
-			g.build.apply(&g.records[i])
+	g.change(func() {
+		for i := range g.records {
+			if b.IsTransactional() {
+				g.build.pend(b.ProducerID(), &g.records[i])
+			} else {
+				g.build.apply(&g.records[i])
+			}
 		}
-	}
+	})
 	return nil
 }
 
-// lock locks what is being built, if others see it.
-func (g *offsetsPartition) lock() (unlock func()) {
+// change changes what is being built, which others may see already.
+func (g *offsetsPartition) change(do func()) {
 	g.mu.Lock()
-	if g.build == g.mu.state {
-		return g.mu.Unlock
-	}
-	g.mu.Unlock()
-	return func() {}
+	defer g.mu.Unlock()
+	do()
 }
 
 // damaged is for a batch that is whole and says what cannot be understood: it may

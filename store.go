@@ -46,18 +46,16 @@ type Store struct {
 
 	maxMaps int // see Stats
 
-	generations generations // see Groups.Commit
-
 	dirty atomic.Bool    // the checkpoint timer runs
 	ops   sync.WaitGroup // what Close waits for; added to with mu held and not closed
 
-	retention retention
-	cleaner   cleaner
-	consumers consumers
-	disk      *disk // nil: no limit
-	offsets   offsets
-
+	retention   retention
+	cleaner     cleaner
+	consumers   consumers
+	disk        *disk // nil: no limit
+	offsets     offsets
 	coordinator coordinator // of consumer groups
+	generations generations // see Groups.Commit
 
 	mu struct {
 		sync.RWMutex

@@ -149,7 +149,7 @@ func (g *groupConsumer) turn(ctx context.Context, st *leat.Store) (at []leat.Pos
 	err = g.run(ctx)
 	// What was printed is committed however it ended, unless who read it has gone:
 	// what is left in a pipe nobody has had.
-	if (err == nil || !isPipe(err)) && !isPipe(context.Cause(ctx)) {
+	if !isPipe(context.Cause(ctx)) {
 		if cerr := g.commit(context.WithoutCancel(ctx)); cerr != nil && (err == nil || errors.Is(err, context.Canceled)) {
 			err = cerr
 		}
@@ -280,7 +280,7 @@ func (g *groupConsumer) commit(ctx context.Context) error {
 		at = slices.Collect(maps.Values(g.done))
 	}
 	if err := g.c.Commit(ctx, at...); err != nil {
-		return fmt.Errorf("group %q: what was printed is not committed, and will be printed again: %w", g.o.group.name, err)
+		return &regarding{fmt.Sprintf("group %s: what was printed is not committed, and will be printed again", printable(g.o.group.name)), err}
 	}
 	clear(g.done)
 	g.due = time.Time{}

@@ -7,12 +7,14 @@ import (
 	"os"
 )
 
-// A worker has two places to stand at, before its commit and behind it, and in the
-// form that is broken on purpose there is one more.
+// Where a worker stands: before its commit and behind it; amid a batch, when it
+// has applied a record; and within what ought to be one step, where exactly-once is
+// broken on purpose.
 const (
 	before = "before"
-	within = "within" // a step that ought to be one
+	amid   = "amid"
 	behind = "behind"
+	within = "within"
 )
 
 // gate is how the worker tells the parent where it stands, and waits until it may

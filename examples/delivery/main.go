@@ -27,10 +27,10 @@
 // the position is stored by itself, before the lines.
 //
 // To be killed between two steps is rare where each takes some microseconds. So the
-// worker tells its parent through a pipe when it stands before, between or behind
-// them, and waits there for leave to go on, which the parent gives or does not: the
-// first kill is between the steps, the others are at random places and random times
-// on the way (gate.go, parent.go).
+// worker tells its parent through a pipe where it stands (before its commit, behind
+// it, amid a batch), and waits there for leave to go on, which the parent gives or
+// does not: the first kill is between the two steps, the others are at random places,
+// and at random times on the way (gate.go, parent.go).
 package main
 
 import (
@@ -95,7 +95,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func delivery(ctx context.Context, dir string, kills int, broken form, out io.Writer) (err error) {
+	where := dir + ": begun anew, without what an earlier run left there"
 	if dir == "" {
+		where = "a temporary directory"
 		if dir, err = os.MkdirTemp("", "leat-delivery-"); err != nil {
 			return err
 		}
@@ -104,7 +106,7 @@ func delivery(ctx context.Context, dir string, kills int, broken form, out io.Wr
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d kills a form, in %s: what an earlier run left there of these forms is removed\n\n", kills, dir)
+	fmt.Fprintf(out, "%d kills a form, in %s\n\n", kills, where)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "form\tproduced\tapplied\tlost\trepeated\tkills\tpids\tpromise\t")
 	var breaches []error

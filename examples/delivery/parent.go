@@ -57,7 +57,7 @@ func (t *trial) run(ctx context.Context) (tally, error) {
 		// anywhere.
 		a := &aim{at: t.between()}
 		if tries > 0 {
-			a = anyAim(t.broken)
+			a = t.anyAim()
 		}
 		pid, err := t.worker(ctx, a)
 		if err != nil {
@@ -212,15 +212,20 @@ type aim struct {
 
 // anyAim is anywhere at all. In a round of a few hundred microseconds a time is
 // hardly to be hit from outside: half of the aims are places, the others times.
-func anyAim(broken bool) *aim {
-	a := &aim{at: before, passes: rand.N(2)}
-	switch places := []string{before, behind, within}; {
-	case rand.N(2) == 0:
-		a.behind = 2 * rand.Float64()
-	case broken:
-		a.at = places[rand.N(3)] // where there is no such place, the last round ends it
-	default:
-		a.at = places[rand.N(2)]
+func (t *trial) anyAim() *aim {
+	if rand.N(2) == 0 {
+		return &aim{at: before, passes: rand.N(2), behind: 2 * rand.Float64()}
+	}
+	places := []string{before, behind, amid}
+	switch {
+	case t.form == exactOnce && t.broken:
+		places[2] = within
+	case t.form == exactOnce:
+		places = places[:2]
+	}
+	a := &aim{at: places[rand.N(len(places))], passes: rand.N(2)}
+	if a.at == amid {
+		a.passes = rand.N(2 * batch)
 	}
 	return a
 }

@@ -110,7 +110,7 @@ func (w *worker) apply(to *lineFile, rec *leat.Record) error {
 		return err
 	}
 	w.gate.applied++
-	return nil
+	return w.gate.stand(amid)
 }
 
 // upserts is atLeastOnce's sink: each application is a line, for it to be counted,
