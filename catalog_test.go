@@ -57,10 +57,10 @@ func TestStrangeMetadata(t *testing.T) {
 	unknown, err := brotli.value()
 	require.NoError(t, err)
 	for says, record := range map[string]codec.Record{
-		"its value is cut short":            {Key: topicKey("orders"), Value: good[:30]},
-		"has version 1":                     {Key: topicKey("orders"), Value: newer},
-		"key of kind 9":                     {Key: []byte{0, 9}, Value: good},
-		"key is cut short":                  {Key: nil, Value: good},
+		"topic \"orders\": record is damaged: property does not fit": {Key: topicKey("orders"), Value: good[:30]},
+		"version not known: 1,":             {Key: topicKey("orders"), Value: newer},
+		"key: version not known: 9":         {Key: []byte{0, 9}, Value: good},
+		"key: record is damaged":            {Key: nil, Value: good},
 		"topic name not allowed: \"../up\"": {Key: topicKey("../up"), Value: good},
 		"compression.type is \"brotli\"":    {Key: topicKey("x"), Value: unknown},
 	} {

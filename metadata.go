@@ -1,10 +1,10 @@
 package leat
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
+
+	"github.com/leatlog/leat/internal/fields"
 )
 
 // The records of __metadata say which topics there are. As in Kafka's internal
@@ -52,134 +52,103 @@ var errMetadataVersion = fmt.Errorf("%w: written by a newer Leat", ErrUnsupporte
 
 var errMetadata = errors.New("not a record of __metadata")
 
-func appendString(b []byte, s string) []byte {
-	b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
-	return append(b, s...)
+// metadataKey is the key of either: a store's has no name.
+type metadataKey struct {
+	kind int16
+	name string
 }
 
-func topicKey(name string) []byte {
-	return appendString(binary.BigEndian.AppendUint16(nil, kindTopic), name)
+func (k *metadataKey) fields(c *fields.Coder) {
+	c.Version(&k.kind, kindStore, fields.Never)
+	if k.kind == kindTopic {
+		c.String("name", &k.name)
+	}
 }
 
-func storeKey() []byte   { return binary.BigEndian.AppendUint16(nil, kindStore) }
-func storeValue() []byte { return binary.BigEndian.AppendUint16(nil, metadataVersion) }
+func (t *topicRecord) fields(c *fields.Coder) {
+	metadataVersions(c)
+	c.ID("id", (*[16]byte)(&t.id))
+	c.Int32("partitions", &t.partitions)
+	c.Int8("state", (*int8)(&t.state))
+	fields.List(c, "pairs", &t.pairs, func(p *pair) {
+		c.String("property", &p.name)
+		c.String("value", &p.value)
+	})
+}
+
+func metadataVersions(c *fields.Coder) {
+	version := int16(metadataVersion)
+	c.Version(&version, metadataVersion, fields.Never)
+}
+
+func topicKey(name string) []byte { return appendMetadataKey(metadataKey{kindTopic, name}) }
+func storeKey() []byte            { return appendMetadataKey(metadataKey{kind: kindStore}) }
+
+func appendMetadataKey(k metadataKey) []byte {
+	c := fields.Append(nil)
+	k.fields(&c)
+	b, _ := c.End("key") // the name of a topic fits
+	return b
+}
+
+func storeValue() []byte {
+	c := fields.Append(nil)
+	metadataVersions(&c)
+	b, _ := c.End("value")
+	return b
+}
 
 // value encodes t. Strings longer than a length can say are refused here, so
 // that no record is ever stored that cannot be read.
 func (t *topicRecord) value() ([]byte, error) {
-	b := binary.BigEndian.AppendUint16(nil, metadataVersion)
-	b = append(b, t.id[:]...)
-	b = binary.BigEndian.AppendUint32(b, uint32(t.partitions))
-	b = append(b, byte(t.state))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(t.pairs)))
-	for _, p := range t.pairs {
-		if len(p.name) > math.MaxInt16 || len(p.value) > math.MaxInt16 {
-			return nil, invalidConfig("%.40s is longer than %d bytes", p.name, math.MaxInt16)
-		}
-		b = appendString(appendString(b, p.name), p.value)
+	c := fields.Append(nil)
+	t.fields(&c)
+	b, err := c.End(fmt.Sprintf("topic %q", t.name))
+	if err != nil {
+		return nil, invalidConfig("%v", err)
 	}
 	return b, nil
 }
 
 // parseMetadataKey is the kind of a record, and the name if it is a topic's.
 func parseMetadataKey(b []byte) (kind int16, name string, err error) {
-	d := parser{b: b}
-	switch kind = d.int16(); kind {
-	case kindTopic:
-		name = d.string()
-		if !d.bad && name == "" {
-			d.bad = true
-		}
-	case kindStore:
-	default:
-		if !d.bad {
-			return kind, "", fmt.Errorf("%w: key of kind %d", errMetadataVersion, kind)
-		}
+	c := fields.Read(b)
+	var k metadataKey
+	k.fields(&c)
+	if k.kind == kindTopic && k.name == "" {
+		c.Failf(fields.ErrFormat, "no name")
 	}
-	return kind, name, d.done("key")
+	return k.kind, k.name, endMetadata(&c, "key")
 }
 
 // parseTopic decodes the value of a topic's record.
 func parseTopic(name string, b []byte) (*topicRecord, error) {
-	d := parser{b: b}
-	if v := d.int16(); !d.bad && v != metadataVersion {
-		return nil, fmt.Errorf("%w: topic %q has version %d", errMetadataVersion, name, v)
-	}
+	c := fields.Read(b)
 	t := &topicRecord{name: name}
-	copy(t.id[:], d.bytes(len(t.id)))
-	t.partitions = d.int32()
-	t.state = topicState(d.int8())
-	n := d.int32()
-	// Never sized by n, which may lie.
-	for ; n > 0 && !d.bad; n-- {
-		t.pairs = append(t.pairs, pair{d.string(), d.string()})
-	}
+	t.fields(&c)
 	switch {
-	case d.bad || n < 0:
 	case t.partitions < 1:
-		return nil, fmt.Errorf("%w: topic %q has %d partitions", errMetadata, name, t.partitions)
+		c.Failf(fields.ErrFormat, "%d partitions", t.partitions)
 	case t.state != topicLive && t.state != topicDeleting:
-		return nil, fmt.Errorf("%w: topic %q is in state %d", errMetadataVersion, name, t.state)
+		c.Failf(fields.ErrVersion, "state %d", t.state)
 	}
-	d.bad = d.bad || n < 0
-	return t, d.done("value")
+	return t, endMetadata(&c, fmt.Sprintf("topic %q", name))
 }
 
 func parseStore(b []byte) error {
-	d := parser{b: b}
-	if v := d.int16(); !d.bad && v != metadataVersion {
-		return fmt.Errorf("%w: store record has version %d", errMetadataVersion, v)
-	}
-	return d.done("value")
+	c := fields.Read(b)
+	metadataVersions(&c)
+	return endMetadata(&c, "store")
 }
 
-// parser takes fields from the front of b. Once one does not fit, bad is set and
-// all further fields are zero.
-type parser struct {
-	b   []byte
-	bad bool
-}
-
-func (d *parser) bytes(n int) []byte {
-	if d.bad || n < 0 || n > len(d.b) {
-		d.bad = true
+// endMetadata is the error of a record that was read.
+func endMetadata(c *fields.Coder, what string) error {
+	switch _, err := c.End(what); {
+	case err == nil:
 		return nil
+	case errors.Is(err, fields.ErrVersion):
+		return fmt.Errorf("%w: %w", errMetadataVersion, err)
+	default:
+		return fmt.Errorf("%w: %w", errMetadata, err)
 	}
-	b := d.b[:n]
-	d.b = d.b[n:]
-	return b
-}
-
-func (d *parser) int8() int8 {
-	if b := d.bytes(1); b != nil {
-		return int8(b[0])
-	}
-	return 0
-}
-
-func (d *parser) int16() int16 {
-	if b := d.bytes(2); b != nil {
-		return int16(binary.BigEndian.Uint16(b))
-	}
-	return 0
-}
-
-func (d *parser) int32() int32 {
-	if b := d.bytes(4); b != nil {
-		return int32(binary.BigEndian.Uint32(b))
-	}
-	return 0
-}
-
-func (d *parser) string() string { return string(d.bytes(int(d.int16()))) }
-
-// done is the error for what did not fit or was left over.
-func (d *parser) done(what string) error {
-	switch {
-	case d.bad:
-		return fmt.Errorf("%w: its %s is cut short", errMetadata, what)
-	case len(d.b) > 0:
-		return fmt.Errorf("%w: %d bytes behind its %s", errMetadata, len(d.b), what)
-	}
-	return nil
 }

@@ -57,7 +57,7 @@ func TestMetadataRefuses(t *testing.T) {
 	}
 	_, err = parseTopic("orders", patch(0, 0, 1))
 	require.ErrorIs(t, err, ErrUnsupported)
-	require.ErrorContains(t, err, `topic "orders" has version 1`)
+	require.ErrorContains(t, err, `topic "orders": version not known: 1,`)
 	_, err = parseTopic("orders", patch(22, 2))
 	require.ErrorIs(t, err, ErrUnsupported, "a state of a newer Leat")
 	_, err = parseTopic("orders", patch(18, 0, 0, 0, 0))

@@ -49,10 +49,12 @@ type Store struct {
 	dirty atomic.Bool    // the checkpoint timer runs
 	ops   sync.WaitGroup // what Close waits for; added to with mu held and not closed
 
-	retention retention
-	cleaner   cleaner
-	disk      *disk // nil: no limit
-	offsets   offsets
+	generations generations // see Groups.Commit
+	retention   retention
+	cleaner     cleaner
+	consumers   consumers
+	disk        *disk // nil: no limit
+	offsets     offsets
 
 	coordinator coordinator // of consumer groups
 
@@ -238,6 +240,7 @@ func (s *Store) end() bool {
 	if t := s.mu.timer; t != nil && t.Stop() {
 		s.ops.Done()
 	}
+	s.consumers.end()
 	s.endRetention()
 	s.endCleaner()
 	s.mu.Unlock()

@@ -30,6 +30,7 @@ const defaultMaxBytes = 128 << 20
 func newDump() *cobra.Command {
 	var asJSON bool
 	var maxBytes int64
+	var chosen [2]bool // of decoders
 	cmd := &cobra.Command{
 		Use:   "dump [flags] FILE|DIR",
 		Short: "Print the files of a partition",
@@ -48,6 +49,15 @@ folder gives the batches of all its segments in order, each with "file", the
 name of the segment's file; its other files are not looked at then. (Without
 --json they are.)
 
+The records of Kafka's internal topics are decoded: committed offsets and groups
+in folders like __consumer_offsets-12, transactions in __transaction_state-3. A
+line has the kind of the record, its key and its value, as JSON with Kafka's
+names; one that cannot be decoded is shown as it is, and why. For files that lie
+elsewhere there are --offsets-decoder and --transaction-log-decoder. With --json
+one of these is needed, and gives each record a further member "decoded", with
+"type", "keyVersion", "keyFields", "valueVersion" and "valueFields" (both null
+for a tombstone), or "error".
+
 A damaged batch is shown by its header, with crcValid false and no records, and
 the dump goes on behind it: where its length says if a batch begins there, else
 at the next sound batch. A batch whose CRC is good and whose records cannot be
@@ -59,7 +69,9 @@ space that was set aside and not written, and no damage. Message formats 0 and 1
 		Example: `  leat dump data/orders-0
   leat dump data/orders-0/00000000000000000000.timeindex
   leat dump --json data/orders-0 | jq -c 'select(.crcValid | not)'
-  leat dump --json data/orders-0 | jq -r '.records[]? | select(.key == null) | .offset'`,
+  leat dump --json data/orders-0 | jq -r '.records[]? | select(.key == null) | .offset'
+  leat dump data/__consumer_offsets-0
+  leat dump --json --offsets-decoder data/__consumer_offsets-0 | jq -c '.records[]?.decoded'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch len(args) {
 			case 0:
@@ -73,12 +85,22 @@ space that was set aside and not written, and no damage. Message formats 0 and 1
 			if maxBytes < codec.HeaderSize || maxBytes > math.MaxInt32 {
 				return fmt.Errorf("--max-bytes must be from %d to %d", codec.HeaderSize, math.MaxInt32)
 			}
-			return dump(cmd.Context(), args[0], asJSON, int(maxBytes), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			var decode decoder
+			for i, d := range decoders {
+				if chosen[i] {
+					decode = d.decode
+				}
+			}
+			return dump(cmd.Context(), args[0], asJSON, int(maxBytes), decode, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 		DisableFlagsInUseLine: true,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, a line for each object")
 	cmd.Flags().Int64Var(&maxBytes, "max-bytes", defaultMaxBytes, "largest batch, as it lies and decompressed, whose records are shown")
+	for i, d := range decoders {
+		cmd.Flags().BoolVar(&chosen[i], d.flag, false, d.usage)
+	}
+	cmd.MarkFlagsMutuallyExclusive(decoders[0].flag, decoders[1].flag)
 	return cmd
 }
 
@@ -102,21 +124,23 @@ type dumper struct {
 }
 
 // dump returns nil if everything was sound, otherwise a *failure or what the
-// context says.
-func dump(ctx context.Context, path string, asJSON bool, maxBytes int, stdout, stderr io.Writer) error {
+// context says. decode is nil unless a decoder was asked for.
+func dump(ctx context.Context, path string, asJSON bool, maxBytes int, decode decoder, stdout, stderr io.Writer) error {
 	d := &dumper{
 		ctx: ctx, stderr: stderr, maxBytes: maxBytes,
 		out:    bufio.NewWriterSize(stdout, 64<<10),
 		coders: compress.New(),
 	}
 	defer d.coders.Close()
-	if asJSON {
-		d.print = &jsonPrinter{w: d.out}
-	} else {
-		d.print = &textPrinter{w: d.out}
-	}
-
 	info, err := os.Stat(path)
+	if asJSON {
+		d.print = &jsonPrinter{w: d.out, decode: decode}
+	} else {
+		if decode == nil && err == nil {
+			decode = decoderOf(path, info.IsDir())
+		}
+		d.print = &textPrinter{w: d.out, decode: decode}
+	}
 	switch {
 	case err != nil:
 		err = fmt.Errorf("%s: %w", path, cause(err))

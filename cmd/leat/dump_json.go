@@ -17,6 +17,7 @@ import (
 type jsonPrinter struct {
 	w       *bufio.Writer
 	dec     codec.Decoder
+	decode  decoder // nil: keys and values are not decoded
 	scratch []byte
 	comma   bool // a member precedes
 }
@@ -95,9 +96,36 @@ func (p *jsonPrinter) records(b *batch) {
 			}
 			p.close("]")
 		}
+		if p.decode != nil && !b.header.IsControl() {
+			p.decoded(&r)
+		}
 		p.close("}")
 	}
 	p.close("]")
+}
+
+func (p *jsonPrinter) decoded(r *codec.Record) {
+	d, err := p.decode(r.Key, r.Value)
+	p.raw("decoded", "{")
+	p.comma = false
+	if d.Type != "" {
+		p.string("type", d.Type)
+	}
+	if d.Key != "" {
+		p.int("keyVersion", int64(d.KeyVersion))
+		p.raw("keyFields", d.Key)
+	}
+	switch {
+	case err != nil:
+		p.string("error", err.Error())
+	case r.Value == nil:
+		p.raw("valueVersion", "null")
+		p.raw("valueFields", "null")
+	default:
+		p.int("valueVersion", int64(d.ValueVersion))
+		p.raw("valueFields", d.Value)
+	}
+	p.close("}")
 }
 
 func (p *jsonPrinter) control(c *codec.Control) {

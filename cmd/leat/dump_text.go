@@ -18,6 +18,7 @@ const textLimit = 200
 type textPrinter struct {
 	w       *bufio.Writer
 	dec     codec.Decoder
+	decode  decoder // nil: keys and values are not decoded
 	scratch []byte
 }
 
@@ -72,10 +73,15 @@ func (p *textPrinter) batch(_ file, b *batch) {
 	_ = p.dec.Reset(h, b.records)
 	var r codec.Record
 	for p.dec.Next(&r) == nil {
-		fmt.Fprintf(p.w, "  %d %s key ", r.Offset, stamp(r.Timestamp))
-		p.bytes(r.Key)
-		p.w.WriteString(" value ")
-		p.bytes(r.Value)
+		fmt.Fprintf(p.w, "  %d %s ", r.Offset, stamp(r.Timestamp))
+		if p.decode != nil && !h.IsControl() {
+			p.decoded(&r)
+		} else {
+			p.w.WriteString("key ")
+			p.bytes(r.Key)
+			p.w.WriteString(" value ")
+			p.bytes(r.Value)
+		}
 		for _, h := range r.Headers {
 			fmt.Fprintf(p.w, " header %q=", h.Key)
 			p.bytes(h.Value)
@@ -124,6 +130,29 @@ func (p *textPrinter) sidecar(f file, s *sidecar) {
 	}
 	if s.preallocated {
 		p.w.WriteString("  then unused space\n")
+	}
+}
+
+// decoded writes a record of an internal topic; what cannot be decoded, as it is.
+func (p *textPrinter) decoded(r *codec.Record) {
+	d, err := p.decode(r.Key, r.Value)
+	if d.Type != "" {
+		p.w.WriteString(d.Type + " ")
+	}
+	p.w.WriteString("key ")
+	if d.Key != "" {
+		p.w.WriteString(d.Key)
+	} else {
+		p.bytes(r.Key)
+	}
+	p.w.WriteString(" value ")
+	if d.Value != "" {
+		p.w.WriteString(d.Value)
+	} else {
+		p.bytes(r.Value)
+	}
+	if err != nil {
+		fmt.Fprintf(p.w, " (not decoded: %v)", err)
 	}
 }
 

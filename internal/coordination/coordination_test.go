@@ -179,7 +179,10 @@ func TestCountsAreNotBelieved(t *testing.T) {
 
 func TestValuesThatCannotBeStored(t *testing.T) {
 	long := strings.Repeat("x", math.MaxInt16+1)
-	_, err := AppendOffsetKey(nil, OffsetKey{Version: 1, Group: long})
+	came, err := AppendOffsetKey([]byte("before"), OffsetKey{Version: 1, Group: "g", Topic: long})
+	require.ErrorIs(t, err, ErrValue)
+	require.Equal(t, "before", string(came))
+	_, err = AppendOffsetKey(nil, OffsetKey{Version: 1, Group: long})
 	require.EqualError(t, err, "key of a committed offset: value cannot be stored: group is 32768 long")
 	_, err = AppendOffsetKey(nil, OffsetKey{Version: 1, Group: long[1:]})
 	require.NoError(t, err)

@@ -34,7 +34,7 @@ func Parse(b []byte, r Record) error {
 	return err
 }
 
-// Append appends r to dst.
+// Append appends r to dst, which is returned as it came if there is an error.
 func Append(dst []byte, r Record) ([]byte, error) {
 	c := fields.Append(dst)
 	r.fields(&c)

@@ -18,7 +18,7 @@ var (
 
 	// ErrVersion is a record of a version that is not known here. It may be
 	// sound, and must not be overwritten.
-	ErrVersion = errors.New("record is of a newer version")
+	ErrVersion = errors.New("version not known")
 
 	// ErrValue is a value that cannot be written.
 	ErrValue = errors.New("value cannot be stored")
@@ -45,7 +45,7 @@ type Coder struct {
 	flexible bool   // the version is, see the package
 	comma    bool   // showing: a member precedes
 	b        []byte // reading: what is left; else what there is so far
-	size     int    // reading: of the record
+	size     int    // reading: of the record; appending: of what was there before
 	behind   int    // reading: bytes of the record behind b, while b is a tagged field
 	err      error
 }
@@ -54,7 +54,7 @@ type Coder struct {
 func Read(b []byte) Coder { return Coder{mode: reading, b: b, size: len(b)} }
 
 // Append appends fields to dst.
-func Append(dst []byte) Coder { return Coder{mode: appending, b: dst} }
+func Append(dst []byte) Coder { return Coder{mode: appending, b: dst, size: len(dst)} }
 
 // Show appends fields to dst as the members of a JSON object: names as in
 // Kafka's schemas, bytes in base64, ids as Kafka prints them. Nothing in it acts
@@ -64,10 +64,12 @@ func Show(dst []byte) Coder { return Coder{mode: showing, b: append(dst, '{')} }
 // Reading tells whether fields are being set.
 func (c *Coder) Reading() bool { return c.mode == reading }
 
-// End is what was appended. The error says what went wrong in a record that is
-// called what.
+// End is what was appended to, as it came if there is an error, which says what
+// went wrong in a record that is called what.
 func (c *Coder) End(what string) ([]byte, error) {
 	switch {
+	case c.err != nil && c.mode == appending:
+		return c.b[:c.size], fmt.Errorf("%s: %w", what, c.err)
 	case c.err != nil:
 		return nil, fmt.Errorf("%s: %w", what, c.err)
 	case c.mode == reading && len(c.b) > 0:
