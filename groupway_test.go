@@ -39,7 +39,7 @@ func TestGroupOnTheWay(t *testing.T) {
 		require.False(t, a.has[p], "%v", p)
 	}
 	for _, m := range []*actor{a, b, d} {
-		require.Len(t, m.has, 2, "%s %v", m.id, m.takes())
+		require.Len(t, m.has, 2)
 	}
 	require.Len(t, a.takes(), 1)
 }
@@ -53,7 +53,7 @@ func TestGroupKept(t *testing.T) {
 	g, err := st.coordinator.take(st, "g")
 	require.NoError(t, err)
 	a.close()
-	groupSaved(st, "g")
+	awaitSaved(st, "g")
 	require.Same(t, g, st.coordinator.named["g"])
 	g.leave()
 	require.Empty(t, st.coordinator.named)
