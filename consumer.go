@@ -40,7 +40,6 @@ type Consumer struct {
 
 	wait    *log.Waiter
 	watched []log.Watch
-	waited  bool // before what is given next
 
 	// Of the last Poll:
 	polls  int // how many there were
@@ -256,7 +255,7 @@ func (c *Consumer) poll(ctx context.Context, most int) (*feed, error) {
 		if blocked != nil {
 			err = blocked.unblock(ctx)
 		} else if c.config.MinBytes <= 1 {
-			err = c.await(ctx, log.WaitOptions{MinBytes: 1})
+			err = c.await(ctx, log.WaitOptions{})
 		}
 		if err != nil {
 			return nil, err
@@ -392,7 +391,11 @@ func (c *Consumer) await(ctx context.Context, o log.WaitOptions) error {
 	c.watched = c.watched[:0]
 	for _, l := range c.feeds {
 		if l.waits() {
-			c.watched = append(c.watched, log.Watch{Log: l.r.log, Offset: l.r.offset})
+			offset := l.r.offset
+			if o.MinBytes == 0 {
+				offset = max(offset, l.r.limit) // all below it has been looked at
+			}
+			c.watched = append(c.watched, log.Watch{Log: l.r.log, Offset: offset})
 			l.r.count.Publish()
 			l.r.waited = true
 		}
@@ -408,7 +411,7 @@ func (c *Consumer) await(ctx context.Context, o log.WaitOptions) error {
 func (f *following) await(ctx context.Context, w *log.Waiter) error {
 	for !w.Nudged() {
 		soon, cancel := context.WithTimeout(ctx, lookEvery)
-		_ = w.WaitFor(soon, nil, log.WaitOptions{MinBytes: 1})
+		_ = w.WaitFor(soon, nil, log.WaitOptions{})
 		cancel()
 		if err := ctx.Err(); err != nil {
 			return err

@@ -194,7 +194,7 @@ func (l *feed) reset(gone *OffsetError, c *Consumer) {
 	to, end := r.log.LogStartOffset(), r.log.Visible(r.committed)
 	from, what := gone.Offset, "retention has overtaken the position"
 	switch {
-	case gone.Offset >= to && gone.End < gone.Offset:
+	case gone.End < gone.Offset:
 		to, what = max(to, gone.End), "the log was cut below the position"
 	case c.config.OutOfRange == OutOfRangeLatest:
 		to = max(to, end)

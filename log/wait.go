@@ -132,7 +132,7 @@ type Watch struct {
 
 // WaitOptions say what WaitFor waits for.
 type WaitOptions struct {
-	MinBytes  int64 // of whole batches, in all logs together
+	MinBytes  int64 // of whole batches, in all logs together; 0: that an end is beyond its offset will do
 	Committed bool
 	Until     int64 // a log that can be seen up to there has enough; 0: none has
 	// MaxWait ends the waiting once it is over since something was there; 0:
@@ -196,8 +196,7 @@ type polling struct {
 	pause time.Duration
 }
 
-func newPolling(at []Watch) *polling {
-	p := new(polling)
+func newPolling(at []Watch) (p polling) {
 	for i := range at {
 		if at[i].Log.Followed() {
 			p.pause = followPause
@@ -235,6 +234,12 @@ func (w *Waiter) look(at []Watch, o WaitOptions, first bool) (total int64, enoug
 		end := l.Visible(o.Committed)
 		if o.Until > 0 && end >= o.Until {
 			return 0, true
+		}
+		if o.MinBytes == 0 {
+			if a.seen = max(end, a.Offset); end > a.Offset {
+				return 0, true
+			}
+			continue
 		}
 		if seen := max(end, a.Offset); first || seen != a.seen {
 			a.seen, a.bytes = seen, 0
