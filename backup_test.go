@@ -459,8 +459,12 @@ func TestBackupMeanwhile(t *testing.T) {
 					want = was // as it was
 				}
 				got := values(q)
-				if follow && bits.UintSize == 32 && len(got) == len(now) {
+				switch {
+				case len(got) != len(now):
+				case follow && bits.UintSize == 32:
 					want = now // what is not known to be the same is copied again
+				case name == "deletion of records":
+					want = now // the deletion may be over before the start is noted
 				}
 				require.Equal(t, want, got)
 			})

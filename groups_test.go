@@ -408,6 +408,9 @@ func groupSaved(st *Store, name string) {
 	st.coordinator.mu.Lock()
 	g := st.coordinator.named[name]
 	st.coordinator.mu.Unlock()
+	if g == nil {
+		return // it is
+	}
 	g.mu.Lock()
 	saving := g.saving
 	g.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leatlog/leat/codec"
 	"github.com/leatlog/leat/internal/vfs"
 	"github.com/leatlog/leat/log"
 )
@@ -162,6 +163,50 @@ func TestLagTime(t *testing.T) {
 		require.Equal(t, Lag{3, 5, 4 * time.Second}, Lag{1, 2, 4 * time.Second}.plus(Lag{2, 3, time.Second}))
 		require.NoError(t, st.Close())
 	})
+}
+
+// TestLagTransactions: what is of an open transaction is lag to those who see it.
+func TestLagTransactions(t *testing.T) {
+	st := memStore(t)
+	p := part(t, st, "orders", TopicConfig{})
+	old := time.Now().Add(-time.Hour).UnixMilli()
+	stamped := func(h *codec.Header) { h.BaseTimestamp, h.MaxTimestamp = old, old }
+	appendRaw := func(offset int64, change func(h *codec.Header)) {
+		b := rawBatch(t, 3, func(h *codec.Header) {
+			stamped(h)
+			h.BaseOffset = offset
+			change(h)
+		})
+		_, err := p.AppendBatches(b, AppendOptions{Follower: true})
+		require.NoError(t, err)
+	}
+	appendRaw(0, func(h *codec.Header) {})
+	appendRaw(10, func(h *codec.Header) {
+		h.Attributes |= codec.TransactionalBit
+		h.ProducerID, h.ProducerEpoch, h.BaseSequence = 7, 0, 0
+	})
+	require.NoError(t, p.Sync(ctx))
+	require.EqualValues(t, 10, p.LastStableOffset())
+	for offset, want := range map[int64][2]int64{0: {10, 13}, 3: {7, 10}, 9: {1, 4}, 10: {0, 3}, 11: {0, 2}, 13: {0, 0}} {
+		for i, n := range want {
+			lag, err := p.Lag(offset, Isolation(i))
+			require.NoError(t, err)
+			require.Equal(t, n, lag.Records, "at %d, %v", offset, Isolation(i))
+			there := offset < 3 && n > 0 || Isolation(i) == ReadUncommitted && n > 0
+			require.Equal(t, there, lag.Bytes > 0, "at %d, %v", offset, Isolation(i))
+			require.Equal(t, there, lag.Time > 0, "at %d, %v", offset, Isolation(i))
+		}
+	}
+
+	// The log's own time is the batch's largest, whatever its producer said.
+	q := part(t, st, "stamped", TopicConfig{Timestamps: LogAppendTime})
+	_, err := q.AppendBatches(rawBatch(t, 3, stamped), AppendOptions{})
+	require.NoError(t, err)
+	require.NoError(t, q.Sync(ctx))
+	lag, err := q.Lag(0, ReadCommitted)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, lag.Records)
+	require.Less(t, lag.Time, time.Hour)
 }
 
 // TestLagDamaged: how many records there are is known all the same.

@@ -144,7 +144,7 @@ func (p *Producer) Produce(ctx context.Context, records ...*Record) error {
 			return fmt.Errorf("%w: record %d of %d is nil", ErrInvalidRecord, i, len(records))
 		}
 		r.Offset = -1
-		cost += recordCost(r)
+		cost += recordCost(recordSize(r))
 	}
 	cost = p.room.clamp(cost)
 	if err := p.room.acquire(ctx, cost); err != nil {
@@ -162,7 +162,7 @@ func (p *Producer) Produce(ctx context.Context, records ...*Record) error {
 		t, err := p.topicOf(r.Topic)
 		var l *lane
 		if err == nil {
-			l, err = p.add(t, p.choose(t, r), entry{record: r, waiter: w})
+			l, err = p.add(t, p.choose(t, r), entry{record: r, waiter: w}, recordSize(r))
 		}
 		added++
 		if err != nil {
@@ -180,7 +180,7 @@ func (p *Producer) Produce(ctx context.Context, records ...*Record) error {
 // what has become of it. It waits only while the buffer is full, and ctx ends
 // that wait and nothing else: to stop waiting is not to take the record back.
 func (p *Producer) ProduceAsync(ctx context.Context, r *Record, done func(*Record, error)) {
-	err := p.take(r, func(cost int64) error { return p.room.acquire(ctx, cost) }, done)
+	err := p.take(ctx, r, done)
 	if err == nil {
 		return
 	}
@@ -197,16 +197,12 @@ func (p *Producer) ProduceAsync(ctx context.Context, r *Record, done func(*Recor
 // TryProduce is ProduceAsync that returns ErrFull instead of waiting. A record
 // that is refused, for that or another reason, is an error, and done is not called.
 func (p *Producer) TryProduce(r *Record, done func(*Record, error)) error {
-	return p.take(r, func(cost int64) error {
-		if !p.room.try(cost) {
-			return ErrFull
-		}
-		return nil
-	}, done)
+	return p.take(nil, r, done)
 }
 
-// take is what ProduceAsync and TryProduce share.
-func (p *Producer) take(r *Record, reserve func(int64) error, done func(*Record, error)) error {
+// take is what ProduceAsync and TryProduce share. Without a context it does not
+// wait for room.
+func (p *Producer) take(ctx context.Context, r *Record, done func(*Record, error)) error {
 	if r == nil {
 		return fmt.Errorf("%w: it is nil", ErrInvalidRecord)
 	}
@@ -218,11 +214,16 @@ func (p *Producer) take(r *Record, reserve func(int64) error, done func(*Record,
 		return err
 	}
 	id := p.choose(t, r)
-	cost := p.room.clamp(recordCost(r))
-	if err := reserve(cost); err != nil {
-		return err
+	size := recordSize(r)
+	cost := p.room.clamp(recordCost(size))
+	if ctx != nil {
+		if err := p.room.acquire(ctx, cost); err != nil {
+			return err
+		}
+	} else if !p.room.try(cost) {
+		return ErrFull
 	}
-	if _, err := p.add(t, id, entry{record: r, done: done}); err != nil {
+	if _, err := p.add(t, id, entry{record: r, done: done}, size); err != nil {
 		p.room.release(cost)
 		return err
 	}
@@ -292,9 +293,9 @@ func (p *Producer) losses() error {
 	return within(err, "%d records without a callback failed, the first", n)
 }
 
-// recordCost is what a record takes of MaxBuffered: what it points to, and what
-// is kept of it.
-func recordCost(r *Record) int64 { return int64(recordSize(r) + recordKept) }
+// recordCost is what a record of a size takes of MaxBuffered: what it points to,
+// and what is kept of it.
+func recordCost(size int) int64 { return int64(size + recordKept) }
 
 const (
 	recordKept = 256 // a Record twice, since queues grow by doubling

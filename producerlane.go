@@ -91,11 +91,11 @@ const (
 	laneRetired            // the topic is deleted
 )
 
-// add takes a record. sticky: because the producer stays with this partition.
-func (l *lane) add(e entry, sticky bool) (laneAnswer, error) {
-	p, r := l.producer, e.record
-	n := recordSize(r) + recordFrame
-	l.mu.Lock()
+// add takes a record of a size. sticky: because the producer stays with this partition.
+func (l *lane) add(e entry, size int, sticky bool) (laneAnswer, error) {
+	p := l.producer
+	n := size + recordFrame
+	l.lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.mu.retired:
@@ -109,7 +109,7 @@ func (l *lane) add(e entry, sticky bool) (laneAnswer, error) {
 		}
 	}
 	b := l.openLocked(n)
-	b.records = append(b.records, *r)
+	b.records = append(b.records, *e.record)
 	b.entries = append(b.entries, e)
 	if b.bytes += n; b.bytes >= b.limit || len(b.records) == p.cfg.BatchRecords {
 		b.full, b.due = true, true
@@ -123,10 +123,22 @@ func (l *lane) add(e entry, sticky bool) (laneAnswer, error) {
 		return laneTook, nil
 	}
 	b.async++
-	b.cost += p.room.clamp(recordCost(r))
+	b.cost += p.room.clamp(recordCost(size))
 	l.mu.async++
 	l.startLocked()
 	return laneTook, nil
+}
+
+// lock is mu.Lock by one who will hold it for nanoseconds, as the others then do:
+// to be parked and woken costs many times what a few looks more do, which the
+// mutex leaves out when other goroutines are ready to run.
+func (l *lane) lock() {
+	for range 100 {
+		if l.mu.TryLock() {
+			return
+		}
+	}
+	l.mu.Lock()
 }
 
 // leaveLocked tells whether the sticky partitioner is to go on: the batch that it

@@ -92,7 +92,7 @@ func (l *lane) halve(b *pending, done []*pending) []*pending {
 		for _, e := range half.entries {
 			if e.waiter == nil {
 				half.async++
-				half.cost += l.producer.room.clamp(recordCost(e.record))
+				half.cost += l.producer.room.clamp(recordCost(recordSize(e.record)))
 			}
 		}
 		if l.placeOne(half); half.splits() {

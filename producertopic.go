@@ -64,9 +64,9 @@ func (p *Producer) choose(t *producerTopic, r *Record) int32 {
 	return UnknownPartition
 }
 
-// add puts a record into the lane of its partition. One with a callback sets the
+// add puts a record of a size into the lane of its partition. One with a callback sets the
 // lane to work; who waits does that when he has added all.
-func (p *Producer) add(t *producerTopic, id int32, e entry) (l *lane, err error) {
+func (p *Producer) add(t *producerTopic, id int32, e entry, size int) (l *lane, err error) {
 	for {
 		sticky := id == UnknownPartition
 		if !sticky {
@@ -77,7 +77,7 @@ func (p *Producer) add(t *producerTopic, id int32, e entry) (l *lane, err error)
 		if err != nil {
 			return nil, err
 		}
-		switch what, err := l.add(e, sticky); {
+		switch what, err := l.add(e, size, sticky); {
 		case err != nil:
 			return nil, err
 		case what == laneTook:

@@ -317,3 +317,42 @@ func TestRetentionFloorBesideCommits(t *testing.T) {
 	require.NoError(t, st.Close())
 	require.NoError(t, <-done)
 }
+
+// TestRetentionFloorConsumer: a consumer that commits frees what it is done with; one
+// that stays away is kept its records up to the limit, and is told what it has missed.
+func TestRetentionFloorConsumer(t *testing.T) {
+	st := memStore(t)
+	p := part(t, st, "orders", forGroups(4*970, "mailer"))
+	kilobytes(t, p, 4)
+	c, err := st.Consumer(ConsumerConfig{Group: "mailer", Topics: []string{"orders"}, MaxBytes: 1})
+	require.NoError(t, err)
+	defer c.Close()
+	next := func() int64 {
+		t.Helper()
+		batches, err := c.Poll(ctx)
+		require.NoError(t, err)
+		require.Len(t, batches, 1)
+		return batches[0].BaseOffset()
+	}
+	for i := range int64(3) {
+		require.Equal(t, i, next())
+		require.NoError(t, c.Commit(ctx))
+		_, err := st.Retain(ctx)
+		require.NoError(t, err)
+		require.Equal(t, i+1, p.LogStartOffset())
+	}
+	kilobytes(t, p, 4) // 3 to 7 are there: the last may stay, four are held
+	_, err = st.Retain(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, p.LogStartOffset())
+	kilobytes(t, p, 3)
+	_, err = st.Retain(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 6, p.LogStartOffset())
+	_, err = c.Poll(ctx)
+	var gone *OffsetError
+	require.ErrorAs(t, err, &gone)
+	require.Equal(t, [3]int64{3, 6, 11}, [3]int64{gone.Offset, gone.Start, gone.End})
+	require.NoError(t, c.Seek(spot("orders", 0, gone.Start)))
+	require.EqualValues(t, 6, next())
+}

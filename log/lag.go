@@ -41,6 +41,9 @@ func (l *Log) Lag(offset int64, committed bool) (Lag, error) {
 			err = err2
 		}
 		if !l.follow.again(run, err, try) {
+			if g.Bytes == 0 {
+				g.Oldest = -1 // what was found lies behind the end
+			}
 			return g, l.Corrupt(err)
 		}
 	}

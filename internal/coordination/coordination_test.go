@@ -153,6 +153,12 @@ func TestDamage(t *testing.T) {
 	require.ErrorContains(t, err, "1 bytes behind tagged field 2")
 	_, err = ParseTransactionValue([]byte(head + "\x02\x02\x01\x00\x05\x01\x00"))
 	require.ErrorContains(t, err, "clientTransactionVersion does not fit in 41 bytes, at 37")
+	_, err = ParseTransactionValue([]byte(head + "\x02\x02\x02\x00\x05\x09\x07x"))
+	require.ErrorContains(t, err, "tagged field does not fit in 42 bytes, at 41")
+
+	// A count beyond what is left is refused where it stands.
+	_, err = ParseAssignment([]byte("\x00\x00" + "\x7f\xff\xff\xff" + "\x00\x01t"))
+	require.ErrorContains(t, err, "assignedPartitions does not fit in 9 bytes, at 6")
 }
 
 // Counts and lengths are the record's word for it: nothing is made as large as

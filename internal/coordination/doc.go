@@ -26,7 +26,7 @@ type Record interface {
 	what() string // for errors
 }
 
-// Parse decodes b into r.
+// Parse decodes b into r, which is a new one.
 func Parse(b []byte, r Record) error {
 	c := fields.Read(b)
 	r.fields(&c)
