@@ -55,6 +55,7 @@ func (s *Store) addTopic(name string, c TopicConfig) (*Topic, error) {
 	s.mu.Unlock()
 	s.armRetention()
 	s.armCleaner(cleanInterval)
+	s.topicsChanged()
 	return t, nil
 }
 
@@ -96,6 +97,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 		s.mu.Lock()
 		delete(s.mu.topics, name)
 		s.mu.Unlock()
+		s.topicsChanged()
 	}
 	if err := s.finishDelete(t); err != nil {
 		return within(err, "topic %q is deleted, its files are not", name)

@@ -101,6 +101,7 @@ func (t *Topic) AddPartitions(ctx context.Context, n int32) error {
 		return within(err, "topic %q", t.name)
 	}
 	t.replace(&now)
+	s.topicsChanged()
 	return nil
 }
 

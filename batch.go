@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"github.com/leatlog/leat/codec"
@@ -31,12 +32,15 @@ type Batch struct {
 	coders *compress.Coders
 	cur    *log.Cursor      // of the reader that gave it; nil when retained
 	seg    *segment.Segment // pinned by a retained batch; nil if raw is a copy
-	path   string           // of a retained batch, for errors
+	path   string           // when cur is nil, for errors
 	pos    int64
+	log    *log.Log // of a batch that a consumer gave; else nil
 
 	// reading is what Records decodes with, kept for the next batch. It is nil
 	// while a loop has it, so that a loop within the loop gets its own.
 	reading *reading
+	// shared is where the batches of one consumer keep theirs, in place of reading.
+	shared *atomic.Pointer[reading]
 }
 
 // reading is the state of one loop over records.
@@ -108,10 +112,7 @@ func (b *Batch) each(yield func(*Record, error) bool) bool {
 	if b.raw == nil {
 		return yield(nil, ErrClosed)
 	}
-	r := b.reading
-	if b.reading = nil; r == nil {
-		r = new(reading)
-	}
+	r := b.take()
 	defer b.put(r)
 	if err := b.begin(r); err != nil {
 		return yield(nil, b.corrupt(b.raw.BaseOffset(), err))
@@ -150,6 +151,18 @@ func (b *Batch) each(yield func(*Record, error) bool) bool {
 	}
 }
 
+// take is what a loop decodes with.
+func (b *Batch) take() *reading {
+	r := b.reading
+	if b.reading = nil; b.shared != nil {
+		r = b.shared.Swap(nil)
+	}
+	if r == nil {
+		r = new(reading)
+	}
+	return r
+}
+
 // begin unpacks the records if they are compressed.
 func (b *Batch) begin(r *reading) error {
 	if b.raw.Compression() == None {
@@ -175,6 +188,10 @@ func (b *Batch) put(r *reading) {
 	if cap(r.buf) > maxKeptBuffer {
 		r.buf = nil
 	}
+	if b.shared != nil {
+		b.shared.Store(r)
+		return
+	}
 	b.reading = r
 }
 
@@ -190,8 +207,26 @@ func (b *Batch) corrupt(offset int64, err error) error {
 	e := &CorruptError{Path: path, Position: pos, Offset: offset, Err: err}
 	if b.cur != nil {
 		b.cur.Corrupt(e)
+	} else if b.log != nil {
+		_ = b.log.Corrupt(e) // which the caller gets
 	}
 	return e
+}
+
+// outlive lets a batch of a reader's cursor live until Release, whatever the
+// reader does meanwhile; if it is not mapped, until kept is released.
+func (b *Batch) outlive(l *log.Log, kept *segment.Held) {
+	b.path, b.pos = b.cur.Position()
+	b.log = l
+	switch {
+	case debugSlices: // it is a copy
+	case b.cur.Mapped():
+		b.seg = b.cur.Segment()
+		b.seg.Repin()
+	default:
+		b.cur.Keep(kept)
+	}
+	b.cur = nil
 }
 
 // Retain keeps the batch beyond the reader's next call, and beyond the reader,

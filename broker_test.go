@@ -46,7 +46,7 @@ func tree(t testing.TB, dir string) map[string]string {
 // partitions is opened, so that indexes are rebuilt as Kafka does.
 func configured(t *testing.T, tp *Topic, g golden.Config) {
 	c := tp.Config()
-	require.Equal(t, Retention{Age: Unlimited, Bytes: Unlimited}, c.Retention)
+	require.Equal(t, Retention{Age: Unlimited, Bytes: Unlimited, GroupsBytes: Unlimited}, c.Retention)
 	require.Equal(t, CleanupDelete, c.Cleanup, "nothing is compacted until somebody says")
 	c.SegmentBytes, c.IndexBytes, c.IndexInterval = g.SegmentBytes, g.SegmentIndexBytes, g.IndexIntervalBytes
 	require.NoError(t, tp.SetConfig(ctx, c))

@@ -46,10 +46,17 @@ type TopicConfig struct {
 type Retention struct {
 	Age   time.Duration // 0: 7 days [retention.ms]
 	Bytes int64         // per partition; 0: Unlimited [retention.bytes]
-	// Groups keep what they have not committed [leat.retention.groups]. There are no
-	// groups yet: a topic that names one loses nothing by age, by size or for
-	// Options.DiskLimit until there are. DeleteRecords is not bound by them.
+	// Groups keep what the slowest of them has not committed, though it be old, or
+	// beyond Bytes or Options.DiskLimit: whole segments, as always. A group that has
+	// committed nothing in a partition keeps all of it. As long as it cannot be found
+	// out what they have committed, nothing goes. DeleteRecords is not bound by them,
+	// nor is compaction [leat.retention.groups].
 	Groups []string
+	// GroupsBytes is the most that Groups may hold back in a partition, of what would
+	// be deleted without them, so that a group that is dead cannot fill the disk: what
+	// is more goes, the oldest first, committed or not, and is logged as a warning. 0:
+	// Unlimited [leat.retention.groups.bytes].
+	GroupsBytes int64
 }
 
 // Compaction says when and how a topic with CleanupCompact is compacted.
@@ -153,7 +160,7 @@ var defaults = TopicConfig{
 	Cleanup:         CleanupDelete,
 	SegmentBytes:    1 << 30,
 	SegmentAge:      week,
-	Retention:       Retention{Age: week, Bytes: Unlimited},
+	Retention:       Retention{Age: week, Bytes: Unlimited, GroupsBytes: Unlimited},
 	Compaction:      Compaction{MinDirtyRatio: 0.5, MaxLag: Unlimited, TombstoneRetain: 24 * time.Hour},
 	MaxBatchBytes:   1<<20 + 12,
 	Timestamps:      CreateTime,
@@ -179,6 +186,7 @@ func (c TopicConfig) withDefaults(d TopicConfig) TopicConfig {
 		orDefault(&c.SegmentAge, from.SegmentAge)
 		orDefault(&c.Retention.Age, from.Retention.Age)
 		orDefault(&c.Retention.Bytes, from.Retention.Bytes)
+		orDefault(&c.Retention.GroupsBytes, from.Retention.GroupsBytes)
 		if c.Retention.Groups == nil {
 			c.Retention.Groups = from.Retention.Groups
 		}

@@ -84,5 +84,5 @@ type Balancer interface {
 type Member struct {
 	ID     string
 	Topics []string   // subscribed to, sorted; those of a Pattern are those that it matches now
-	Owned  []Position // the partitions that are his now, sorted
+	Owned  []Position // the partitions that are his now, or on their way to him, sorted
 }

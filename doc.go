@@ -35,6 +35,26 @@
 // segments at a time. [TopicConfig.Retention] says otherwise, with [Unlimited]
 // that nothing goes.
 //
+// # Producing and consuming
+//
+// A [Producer] chooses partitions by key and makes batches of what many goroutines
+// hand over. A [Consumer] reads many partitions, alone or as a member of a group
+// that shares them, and commits the positions up to which it is done. [Groups]
+// lists groups, says how far behind they are, and moves their positions.
+//
+//	p, err := st.Producer(leat.ProducerConfig{Linger: 5 * time.Millisecond})
+//	err = p.Produce(ctx, &leat.Record{Topic: "orders", Key: []byte("42"), Value: []byte("paid")})
+//
+//	c, err := st.Consumer(leat.ConsumerConfig{Group: "mailer", Topics: []string{"orders"}})
+//	for {
+//		batches, err := c.Poll(ctx)
+//		...
+//		err = c.Commit(ctx)
+//	}
+//
+// docs/consuming.md says what is promised, and how records are processed at most
+// once, at least once, and exactly once.
+//
 // # Servers and other processes
 //
 // [Partition.Fetch], [Partition.AppendBatches], [Store.Wait] and what replication

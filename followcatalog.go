@@ -190,6 +190,7 @@ func (f *following) replace(made map[string]*Topic) {
 			<-p.opening
 		}
 	}
+	s.topicsChanged()
 }
 
 // become takes over what another process has changed of the topic.

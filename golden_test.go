@@ -52,7 +52,7 @@ func TestGoldenPartitions(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, want.TopicID, tp.ID().String())
 				require.Equal(t, want.Partition+1, tp.Config().Partitions)
-				require.Equal(t, Retention{Age: Unlimited, Bytes: Unlimited}, tp.Config().Retention)
+				require.Equal(t, Retention{Age: Unlimited, Bytes: Unlimited, GroupsBytes: Unlimited}, tp.Config().Retention)
 				for id := range want.Partition {
 					_, err := tp.Partition(id)
 					require.ErrorIs(t, err, ErrUnknownPartition, "only partition %d was copied", want.Partition)

@@ -32,9 +32,10 @@ type Options struct {
 	// DiskLimit bounds the bytes of the files of all partitions, from 1 MiB; 0:
 	// Unlimited. Close to it the oldest sealed segments of the topics that delete
 	// old records go, of whatever age, in the background, and active segments are
-	// rolled early. Topics with CleanupCompact alone or with Retention.Groups lose
-	// nothing, nor do adopted ones as long as their Retention is unlimited. At the
-	// limit appends and imports get ErrNoSpace until there is room.
+	// rolled early. Topics with CleanupCompact alone lose nothing, nor do adopted ones
+	// as long as their Retention is unlimited, nor partitions what Retention.Groups
+	// have not committed, up to Retention.GroupsBytes for all that a partition has. At
+	// the limit appends and imports get ErrNoSpace until there is room.
 	DiskLimit int64
 }
 

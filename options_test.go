@@ -91,6 +91,7 @@ var optionCases = map[string]optionCase{
 	"Retention.Age":              {TopicConfig{Retention: Retention{Age: time.Hour}}, nil},
 	"Retention.Bytes":            {TopicConfig{Retention: Retention{Bytes: 1 << 30}}, nil},
 	"Retention.Groups":           {TopicConfig{Retention: Retention{Groups: []string{"a", "b"}}}, nil},
+	"Retention.GroupsBytes":      {TopicConfig{Retention: Retention{GroupsBytes: 1 << 30}}, nil},
 	"Compaction.MinDirtyRatio":   {TopicConfig{Compaction: Compaction{MinDirtyRatio: 0.25}}, nil},
 	"Compaction.MinLag":          {TopicConfig{Compaction: Compaction{MinLag: time.Minute}}, nil},
 	"Compaction.MaxLag":          {TopicConfig{Compaction: Compaction{MaxLag: time.Hour}}, nil},

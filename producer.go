@@ -180,7 +180,7 @@ func (p *Producer) Produce(ctx context.Context, records ...*Record) error {
 // what has become of it. It waits only while the buffer is full, and ctx ends
 // that wait and nothing else: to stop waiting is not to take the record back.
 func (p *Producer) ProduceAsync(ctx context.Context, r *Record, done func(*Record, error)) {
-	err := p.take(ctx, r, done)
+	err := p.take(ctx, r, done, true)
 	if err == nil {
 		return
 	}
@@ -197,12 +197,11 @@ func (p *Producer) ProduceAsync(ctx context.Context, r *Record, done func(*Recor
 // TryProduce is ProduceAsync that returns ErrFull instead of waiting. A record
 // that is refused, for that or another reason, is an error, and done is not called.
 func (p *Producer) TryProduce(r *Record, done func(*Record, error)) error {
-	return p.take(nil, r, done)
+	return p.take(context.Background(), r, done, false)
 }
 
-// take is what ProduceAsync and TryProduce share. Without a context it does not
-// wait for room.
-func (p *Producer) take(ctx context.Context, r *Record, done func(*Record, error)) error {
+// take is what ProduceAsync, which waits for room, and TryProduce share.
+func (p *Producer) take(ctx context.Context, r *Record, done func(*Record, error), wait bool) error {
 	if r == nil {
 		return fmt.Errorf("%w: it is nil", ErrInvalidRecord)
 	}
@@ -216,7 +215,7 @@ func (p *Producer) take(ctx context.Context, r *Record, done func(*Record, error
 	id := p.choose(t, r)
 	size := recordSize(r)
 	cost := p.room.clamp(recordCost(size))
-	if ctx != nil {
+	if wait {
 		if err := p.room.acquire(ctx, cost); err != nil {
 			return err
 		}

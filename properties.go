@@ -39,6 +39,7 @@ var properties = []property{
 		0, ExternalWatermark, ExternalEpochs, ExternalWatermark|ExternalEpochs),
 	number("leat.flush.bytes", "FlushBytes", func(c *TopicConfig) *int64 { return &c.FlushBytes }, 1, math.MaxInt64, unlimited),
 	retentionGroups,
+	number("leat.retention.groups.bytes", "Retention.GroupsBytes", func(c *TopicConfig) *int64 { return &c.Retention.GroupsBytes }, 0, math.MaxInt64, unlimited),
 	span("max.compaction.lag.ms", "Compaction.MaxLag", func(c *TopicConfig) *time.Duration { return &c.Compaction.MaxLag }, 1, never),
 	number("max.message.bytes", "MaxBatchBytes", func(c *TopicConfig) *int32 { return &c.MaxBatchBytes }, 61, math.MaxInt32, limited),
 	span("message.timestamp.after.max.ms", "TimestampAfter", func(c *TopicConfig) *time.Duration { return &c.TimestampAfter }, 0, never),

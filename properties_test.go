@@ -38,6 +38,7 @@ func TestPropertyErrors(t *testing.T) {
 		{"min.cleanable.dirty.ratio", "NaN", `min.cleanable.dirty.ratio is "NaN": allowed are 0 to 1`},
 		{"leat.durability", "hoped", `leat.durability is "hoped": allowed are synced; written`},
 		{"leat.external", "all", `leat.external is "all": allowed are nothing; watermark; epochs; watermark,epochs`},
+		{"leat.retention.groups.bytes", "-2", `leat.retention.groups.bytes is "-2": allowed are 0 to`},
 		{"leat.retention.groups", "a,,b", `leat.retention.groups is "a,,b"`},
 		{"message.timestamp.type", "createtime", `allowed are CreateTime; LogAppendTime`},
 	} {

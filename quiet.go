@@ -49,14 +49,18 @@ func (s *Store) quietUntil(t *Topic, id int32, rules log.Retention) (time.Time, 
 	if !limited || len(files) == 1 && files[0].size == 0 {
 		return farAway, nil
 	}
+	excess := int64(-1)
 	if rules.Bytes >= 0 {
-		excess := -rules.Bytes
+		excess = -rules.Bytes
 		for _, f := range files {
 			excess += f.size
 		}
-		if excess >= files[0].size {
-			return time.Time{}, nil
-		}
+	}
+	if keepsOldest(&rules.Floor, files) {
+		return s.heldUntil(files, excess, rules), nil
+	}
+	if rules.Bytes >= 0 && excess >= files[0].size {
+		return time.Time{}, nil
 	}
 	if rules.Age < 0 {
 		return farAway, nil

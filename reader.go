@@ -105,6 +105,11 @@ func (r *Reader) Next(ctx context.Context) (*Batch, error) {
 	if r.closed {
 		return nil, ErrClosed
 	}
+	return r.next(ctx, ctx)
+}
+
+// next is Next, but that it waits for nothing any longer than wait lasts.
+func (r *Reader) next(ctx, wait context.Context) (*Batch, error) {
 	begin := r.count.Begin()
 	for {
 		if err := ctx.Err(); err != nil {
@@ -134,10 +139,10 @@ func (r *Reader) Next(ctx context.Context) (*Batch, error) {
 				return r.batch, nil
 			}
 		} else if err == log.ErrWait {
-			err = r.more(ctx)
+			err = r.more(wait)
 		}
 		if err != nil {
-			if err = r.recover(ctx, err); err != nil {
+			if err = r.recover(wait, err); err != nil {
 				return nil, err
 			}
 		}
@@ -222,12 +227,8 @@ func (r *Reader) recover(ctx context.Context, err error) error {
 	if !errors.Is(err, ErrClosed) {
 		return err
 	}
-	// Wait for a Reopen that is under way.
-	select {
-	case r.p.opening <- struct{}{}:
-		<-r.p.opening
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := r.p.settled(ctx); err != nil {
+		return err
 	}
 	l := r.p.log.Load()
 	if uerr := r.p.topic.usable(); uerr != nil || l == r.log {
@@ -241,6 +242,23 @@ func (r *Reader) recover(ctx context.Context, err error) error {
 	r.limit, r.aborted = l.Visible(r.committed), abortedTxns{}
 	r.gatherFrom(r.offset)
 	return r.survived()
+}
+
+// settled waits for a Reopen that is under way.
+func (p *Partition) settled(ctx context.Context) error {
+	select {
+	case p.opening <- struct{}{}:
+		<-p.opening
+		return nil
+	default:
+	}
+	select {
+	case p.opening <- struct{}{}:
+		<-p.opening
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // survived tells whether what was read is still there. If not, the epoch that it

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,7 +171,8 @@ func TestReadOnlyRefuses(t *testing.T) {
 		"Topic.Partition": true, "Topic.Partitions": true,
 		"Partition.Topic": true, "Partition.ID": true, "Partition.String": true, "Partition.LogStartOffset": true,
 		"Partition.LastStableOffset": true, "Partition.HighWatermark": true, "Partition.LogEndOffset": true,
-		"Partition.OffsetForTime": true, "Partition.OffsetForMaxTimestamp": true, "Partition.Reader": true,
+		"Partition.OffsetForTime": true, "Partition.OffsetForMaxTimestamp": true, "Partition.Reader": true, "Partition.Lag": true,
+		"Store.Groups": true, "Groups.List": true, "Groups.Describe": true, "Groups.Lag": true, "Groups.Fetch": true, "Groups.Export": true,
 	}
 	writes := map[string]func() error{
 		"Store.CreateTopic": func() error { _, err := r.CreateTopic(ctx, "more", TopicConfig{}); return err },
@@ -186,6 +188,7 @@ func TestReadOnlyRefuses(t *testing.T) {
 			return err
 		},
 		"Store.Import":               func() error { _, err := r.Import(ctx, "more", 0, t.TempDir()); return err },
+		"Store.Consumer":             func() error { _, err := r.Consumer(ConsumerConfig{Group: "g"}); return err },
 		"Store.Producer":             func() error { _, err := r.Producer(ProducerConfig{}); return err },
 		"Store.Retain":               func() error { _, err := r.Retain(ctx); return err },
 		"Topic.SetConfig":            func() error { return q.Topic().SetConfig(ctx, TopicConfig{}) },
@@ -202,8 +205,19 @@ func TestReadOnlyRefuses(t *testing.T) {
 		"Partition.AppendBatches":    func() error { _, err := q.AppendBatches([]byte("x"), AppendOptions{}); return err },
 		"Partition.Sync":             func() error { return q.Sync(ctx) },
 		"Partition.Reopen":           func() error { return q.Reopen(ctx) },
+		"Groups.Commit":              func() error { return r.Groups().Commit(ctx, Fence{Group: "g"}, Position{Topic: "orders"}) },
+		"Groups.Delete":              func() error { return r.Groups().Delete(ctx, "g") },
+		"Groups.DeleteOffsets":       func() error { return r.Groups().DeleteOffsets(ctx, "g", "orders") },
+		"Groups.Reset": func() error {
+			_, err := r.Groups().Reset(ctx, "g", ResetOptions{Topics: []string{"orders"}})
+			return err
+		},
+		"Groups.Import": func() error {
+			_, err := r.Groups().Import(ctx, strings.NewReader("g,orders,0,1\n"), ImportOptions{})
+			return err
+		},
 	}
-	for _, v := range []any{&Store{}, &Topic{}, &Partition{}} {
+	for _, v := range []any{&Store{}, &Topic{}, &Partition{}, &Groups{}} {
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumMethod() {
 			name := typ.Elem().Name() + "." + typ.Method(i).Name

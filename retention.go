@@ -135,12 +135,12 @@ func (p *Partition) DeleteRecords(ctx context.Context, before int64) error {
 	return p.fail(err)
 }
 
-// retention is what package log wants to know. A topic that keeps what groups
-// have not committed loses nothing by age or size: nothing is known of groups.
+// retention is what package log wants to know, but for the floor, which each
+// partition has of its own.
 func (t *Topic) retention() log.Retention {
-	c := t.Config()
+	c := t.cfg()
 	return log.Retention{
-		Delete: c.Cleanup != CleanupCompact && len(c.Retention.Groups) == 0,
+		Delete: c.Cleanup != CleanupCompact,
 		Age:    c.Retention.Age,
 		Bytes:  c.Retention.Bytes,
 	}
@@ -153,12 +153,25 @@ func (s *Store) retain(ctx context.Context, topics []*Topic, next map[partitionI
 	var errs []error
 	for _, t := range topics {
 		rules := t.retention()
+		floors, err := s.floorsOf(ctx, t)
+		told := false
+		if err != nil {
+			rules.Delete = false // all may be needed
+			errs = append(errs, err)
+		}
 		for id := range t.ids() {
 			if err := ctx.Err(); err != nil {
 				return sum, errors.Join(append(errs, err)...)
 			}
 			if s.isClosed() {
 				return sum, errors.Join(append(errs, ErrClosed)...)
+			}
+			rules := rules
+			if rules.Floor, err = floors.of(id); err != nil {
+				if rules.Delete = false; !told {
+					told = true // it will be the same for the others
+					errs = append(errs, err)
+				}
 			}
 			d, err := s.retainPartition(ctx, t, id, rules, now, next)
 			sum.Segments += d.Segments

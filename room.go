@@ -40,6 +40,11 @@ func (s *Store) makeRoom(ctx context.Context) {
 		if !t.expendable() {
 			continue
 		}
+		floors, err := s.floorsOf(ctx, t)
+		if err != nil {
+			s.logger.Warn("disk limit: topic is passed over", "topic", t.name, "err", err)
+			continue
+		}
 		for id := range t.ids() {
 			if ctx.Err() != nil {
 				return
@@ -51,7 +56,7 @@ func (s *Store) makeRoom(ctx context.Context) {
 				}
 			}
 			if d.used.Load() > d.high() {
-				if o := (&oldSegment{topic: t, id: id, log: l}); s.lookAt(o) {
+				if o := (&oldSegment{topic: t, id: id, log: l, floors: &floors}); s.lookAt(o) {
 					list = append(list, o)
 				}
 			}
@@ -93,20 +98,26 @@ type oldSegment struct {
 	topic  *Topic
 	id     int32
 	log    *log.Log // nil: not open
+	floors *floors
 	latest time.Time
 }
 
 // lookAt finds out how old the oldest segment is; false when it cannot go.
 func (s *Store) lookAt(o *oldSegment) bool {
+	floor, err := o.floors.of(o.id)
+	if err != nil {
+		s.logger.Warn("disk limit: partition is passed over", "partition", folderName(o.topic.name, o.id), "err", err)
+		return false
+	}
 	if o.log == nil {
 		files, err := s.segmentFiles(folderName(o.topic.name, o.id))
-		if err != nil || len(files) < 2 {
+		if err != nil || len(files) < 2 || keepsOldest(&floor, files) && !exceeds(files, floor.Bytes) {
 			return false
 		}
 		o.latest = s.latestIn(&files[0])
 		return true
 	}
-	ms, ok, err := o.log.OldestSealed()
+	ms, ok, err := o.log.OldestSealed(floor)
 	if err != nil {
 		s.logger.Warn("disk limit: oldest segment is passed over", "partition", folderName(o.topic.name, o.id), "err", err)
 	}
@@ -121,7 +132,11 @@ func (s *Store) deleteOldest(ctx context.Context, o *oldSegment) (Deleted, error
 			return Deleted{}, err
 		}
 	}
-	d, err := o.log.DeleteOldest(ctx)
+	floor, err := o.floors.of(o.id)
+	if err != nil {
+		return Deleted{}, err
+	}
+	d, err := o.log.DeleteOldest(ctx, floor)
 	s.touch()
 	return d, err
 }

@@ -17,7 +17,8 @@ import (
 // last record. What a reader has read, and what is being appended at the very
 // moment, may be missing by up to 63 batches; it is in a later Stats.
 //
-// The store's own topics are left out. Counts are since Open, and never fall.
+// __metadata is left out; __consumer_offsets, which can be read, is a topic as others
+// are. Counts are since Open, and never fall.
 type Stats struct {
 	Topics     int
 	Partitions int // those of all topics, open or not
@@ -63,6 +64,10 @@ type Stats struct {
 
 	// PerPartition are the partitions that are open, by topic and number.
 	PerPartition []PartitionStats
+
+	// Groups are the consumer groups, by name. What they have committed is not read for
+	// this: it is known once a group has had a member, or somebody has asked for it.
+	Groups []GroupStats
 }
 
 // PartitionStats is one partition at one moment. Start <= LastStableOffset <=
@@ -117,6 +122,9 @@ func (s *Store) Stats() Stats {
 	st.Maps, st.MaxMaps, st.Files = s.env.Maps().Count(), s.maxMaps, s.fsys.OpenFiles()
 
 	st.Compactions = s.cleaner.stats(s.hasTopic)
+	if !s.isClosed() {
+		st.Groups = s.groupStats(topics)
+	}
 
 	n := s.env.Totals() // after the partitions, which have brought them up to date
 	st.Appended, st.Read = Counts(n.Appended), Counts(n.Read)

@@ -49,10 +49,13 @@ type Store struct {
 	dirty atomic.Bool    // the checkpoint timer runs
 	ops   sync.WaitGroup // what Close waits for; added to with mu held and not closed
 
-	retention retention
-	cleaner   cleaner
-	disk      *disk // nil: no limit
-	offsets   offsets
+	retention   retention
+	cleaner     cleaner
+	consumers   consumers
+	disk        *disk // nil: no limit
+	offsets     offsets
+	coordinator coordinator // of consumer groups
+	generations generations // see Groups.Commit
 
 	mu struct {
 		sync.RWMutex
@@ -74,6 +77,7 @@ func newStore(fsys vfs.FS, opts *Options) *Store {
 	s.offsets.store = s
 	s.retention.init()
 	s.cleaner.init()
+	s.coordinator.init(s)
 	return s
 }
 
@@ -193,6 +197,7 @@ func (s *Store) openLogs() map[log.TopicPartition]*log.Log {
 // partition, lets the next Open do without any recovery. A second Close does
 // nothing and returns nil.
 func (s *Store) Close() error {
+	s.coordinator.end() // saves, and so comes first
 	if !s.end() {
 		return nil
 	}
@@ -234,6 +239,7 @@ func (s *Store) end() bool {
 	if t := s.mu.timer; t != nil && t.Stop() {
 		s.ops.Done()
 	}
+	s.consumers.end()
 	s.endRetention()
 	s.endCleaner()
 	s.mu.Unlock()

@@ -47,7 +47,7 @@ func TestImportBrokerFolders(t *testing.T) {
 				requireGolden(t, p, &want)
 				tp := p.Topic()
 				require.Equal(t, want.TopicID, tp.ID().String())
-				require.Equal(t, Retention{Age: Unlimited, Bytes: Unlimited}, tp.Config().Retention)
+				require.Equal(t, Retention{Age: Unlimited, Bytes: Unlimited, GroupsBytes: Unlimited}, tp.Config().Retention)
 				require.True(t, tp.Describe().Adopted)
 				require.Len(t, tp.Describe().Partitions, 1)
 				_, err = tp.Partition(0)

@@ -213,7 +213,7 @@ func testFollowReplaceBeside(t *testing.T, mem bool) {
 			require.NoError(t, err)
 		}
 		if i%10 == 9 {
-			_, err := g.log.DeleteOldest(context.Background())
+			_, err := g.log.DeleteOldest(context.Background(), Floor{})
 			require.NoError(t, err)
 		}
 		for was := reads.Load(); i%5 == 0 && reads.Load() < was+2; {

@@ -61,12 +61,15 @@ func (c *Cursor) Segment() *segment.Segment { return c.seg }
 // Mapped reports whether the last batch lies in a map, not in the cursor.
 func (c *Cursor) Mapped() bool { return c.seg != nil && c.seg.Mapped() }
 
+// Keep lets the last batch, if it is not mapped, live until h is released.
+func (c *Cursor) Keep(h *segment.Held) { c.buf.Keep(h) }
+
 // Position says where the last batch lies, for errors.
 func (c *Cursor) Position() (path string, pos int64) {
 	if c.seg == nil {
 		return c.l.env.fsys.Path(c.l.dir), 0
 	}
-	return c.seg.Path(), c.at
+	return c.path, c.at
 }
 
 // Next returns the batch that holds the cursor's offset and moves behind it, if

@@ -42,6 +42,9 @@ func (l *Log) deleteBelowStart(ctx context.Context) (d Deleted, err error) {
 	}
 	defer l.work.Done()
 	start := l.segments.Load().bases[0]
+	told := &l.retain.removal
+	told.first, told.next = gone[0].Base(), gone[0].Base()
+	defer func() { told.err = err }()
 	unwritten := l.unseal(start)
 	l.forgetTxnsBelow(start)
 	for i, s := range gone {
@@ -56,6 +59,9 @@ func (l *Log) deleteBelowStart(ctx context.Context) (d Deleted, err error) {
 		}
 		d.Segments++
 		d.Bytes += size
+		if told.next = start; i+1 < len(gone) {
+			told.next = gone[i+1].Base()
+		}
 		if i+1 < len(gone) && !l.closed.Load() {
 			rest(ctx, time.Since(begun))
 		}

@@ -267,7 +267,7 @@ func TestReplaceSuperseded(t *testing.T) {
 	ctx := context.Background()
 	for name, change := range map[string]func(t *testing.T, l *Log){
 		"retention": func(t *testing.T, l *Log) {
-			_, err := l.DeleteOldest(ctx)
+			_, err := l.DeleteOldest(ctx, Floor{})
 			require.NoError(t, err)
 		},
 		"truncation": func(t *testing.T, l *Log) {

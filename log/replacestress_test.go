@@ -94,7 +94,7 @@ func TestReplaceBeside(t *testing.T) {
 			first := min([]int{0, 1, n / 2, n - 3}[i%4], n-2)
 			require.NoError(t, sift(l, max(first, 0), min(3, n-1-max(first, 0)), func(o int64) bool { return o%8 == 0 || (o+i)%3 > 0 }))
 			if i%10 == 9 {
-				_, err := l.DeleteOldest(context.Background())
+				_, err := l.DeleteOldest(context.Background(), Floor{})
 				require.NoError(t, err)
 			}
 			for was := reads.Load(); reads.Load() < was+3 && failed.Load() == nil; {

@@ -17,6 +17,7 @@ type Retention struct {
 	Delete bool
 	Age    time.Duration // negative: no limit
 	Bytes  int64         // negative: no limit
+	Floor  Floor         // holds back what would go by these
 }
 
 // Deleted is what a deletion took away.
@@ -36,6 +37,8 @@ type retaining struct {
 	// left are segments that are out of the list and whose files could not be
 	// removed; guarded by turn.
 	left []*segment.Segment
+	// removal is what the deletion under way has done; guarded by turn.
+	removal removal
 	// epochs: their file is behind; guarded by Log.writing.
 	epochs bool
 	// oldest is the base offset of the oldest segment whose files may be there.
@@ -80,52 +83,100 @@ func (l *Log) takeTurn(ctx context.Context) error {
 	}
 }
 
+// deleting calls do when no other deletion is under way, and tells what it has
+// removed, or failed to remove, once others may go on.
+func (l *Log) deleting(ctx context.Context, do func() (Deleted, error)) (Deleted, error) {
+	if err := l.takeTurn(ctx); err != nil {
+		return Deleted{}, err
+	}
+	begin := l.BeginDelete()
+	l.retain.removal = removal{}
+	d, err := do()
+	r := l.retain.removal
+	<-l.retain.turn
+	l.EndDelete(begin, r.first, d.Segments, r.next-r.first, d.Bytes, r.err)
+	return d, err
+}
+
+// removal is what deleteBelowStart has done: the offsets that are gone, and why no
+// more are.
+type removal struct {
+	first, next int64
+	err         error
+}
+
 // Retain deletes what r does not keep at the time now, as Kafka does: the
 // segments below the log start offset; then, of what lies below the high
 // watermark, the oldest as long as the rest is not smaller than r.Bytes; then the
 // oldest whose largest timestamp is more than r.Age ago. When all go, a new
 // segment is begun first, and an empty last one stays. The age is told by the
 // records: one with a time in the future keeps its segment, and its file's time
-// counts only when no record has a time.
+// counts only when no record has a time. What r.Floor keeps stays, and all behind it.
 //
 // The files are removed when it returns; readers keep what they have pinned. When
 // ctx ends, what has been decided is carried through. After an error what was not
 // removed is tried again next time.
 func (l *Log) Retain(ctx context.Context, r Retention, now time.Time) (Deleted, error) {
-	if err := l.takeTurn(ctx); err != nil {
-		return Deleted{}, err
-	}
-	defer func() { <-l.retain.turn }()
+	return l.deleting(ctx, func() (Deleted, error) { return l.retainLocked(ctx, &r, now) })
+}
+
+func (l *Log) retainLocked(ctx context.Context, r *Retention, now time.Time) (Deleted, error) {
 	if err := l.refusing(); err != nil {
 		return Deleted{}, err
 	}
 	if r.Delete {
-		to, all, err := l.expired(r, now)
+		x, err := l.expired(*r, now)
 		if err != nil {
 			return Deleted{}, err
 		}
-		if err := l.moveStart(ctx, to, all); err != nil {
+		from := l.start.Load()
+		if err := l.moveStart(ctx, x.to, x.all); err != nil {
 			return Deleted{}, err
+		}
+		if to := l.start.Load(); x.forced && to > max(from, r.Floor.Offset) {
+			l.forced(&r.Floor, from, to)
 		}
 	}
 	return l.deleteBelowStart(ctx)
 }
 
-// DeleteOldest deletes the oldest segment, if it is sealed and below the high
-// watermark; nothing otherwise.
-func (l *Log) DeleteOldest(ctx context.Context) (Deleted, error) {
-	if err := l.takeTurn(ctx); err != nil {
-		return Deleted{}, err
-	}
-	defer func() { <-l.retain.turn }()
-	bases := l.segments.Load().bases
-	if len(bases) < 2 || bases[1] > l.HighWatermark() {
+// DeleteOldest deletes the oldest segment, if it is sealed, below the high
+// watermark, and not kept by the floor; nothing otherwise.
+func (l *Log) DeleteOldest(ctx context.Context, f Floor) (Deleted, error) {
+	return l.deleting(ctx, func() (Deleted, error) { return l.deleteOldestLocked(ctx, &f) })
+}
+
+func (l *Log) deleteOldestLocked(ctx context.Context, f *Floor) (Deleted, error) {
+	list := l.segments.Load()
+	if !l.oldestMayGo(list, f) {
 		return Deleted{}, nil
 	}
-	if err := l.moveStart(ctx, bases[1], false); err != nil {
+	from := l.start.Load()
+	if err := l.moveStart(ctx, list.bases[1], false); err != nil {
 		return Deleted{}, err
 	}
+	if to := l.start.Load(); f.On && to > max(from, f.Offset) {
+		l.forced(f, from, to)
+	}
 	return l.deleteBelowStart(ctx)
+}
+
+// oldestMayGo is for a store that is full, where every sealed segment would go: the
+// floor holds all that is not below it.
+func (l *Log) oldestMayGo(list *list, f *Floor) bool {
+	switch {
+	case len(list.bases) < 2 || list.bases[1] > l.HighWatermark():
+		return false
+	case !f.On || list.bases[1] <= f.Offset:
+		return true
+	case f.Bytes < 0:
+		return false
+	}
+	held := int64(0)
+	for _, s := range list.segs {
+		held += s.Size()
+	}
+	return held > f.Bytes
 }
 
 // DeleteRecords raises the log start offset to before, at most to the high
@@ -134,10 +185,10 @@ func (l *Log) DeleteOldest(ctx context.Context) (Deleted, error) {
 // lie below as a whole are gone. An offset that is not above the log start
 // changes nothing.
 func (l *Log) DeleteRecords(ctx context.Context, before int64) (Deleted, error) {
-	if err := l.takeTurn(ctx); err != nil {
-		return Deleted{}, err
-	}
-	defer func() { <-l.retain.turn }()
+	return l.deleting(ctx, func() (Deleted, error) { return l.deleteRecordsLocked(ctx, before) })
+}
+
+func (l *Log) deleteRecordsLocked(ctx context.Context, before int64) (Deleted, error) {
 	if err := l.refusing(); err != nil {
 		return Deleted{}, err
 	}
@@ -157,12 +208,19 @@ func (l *Log) DeleteRecords(ctx context.Context, before int64) (Deleted, error) 
 	return l.deleteBelowStart(ctx)
 }
 
-// expired is the offset that the log should start at by r: the base of the first
-// segment that stays, or the log's end with all set. It is not above the high
-// watermark.
-func (l *Log) expired(r Retention, now time.Time) (to int64, all bool, err error) {
+// expiry is where the log should start by its retention: at the base of the first
+// segment that stays, or at the log's end with all set. forced: the floor's limit has
+// a part in it.
+type expiry struct {
+	to     int64
+	all    bool
+	forced bool
+}
+
+// expired is the expiry by r. It is not above the high watermark.
+func (l *Log) expired(r Retention, now time.Time) (expiry, error) {
 	list := l.segments.Load()
-	to = l.start.Load()
+	to := l.start.Load()
 	first := max(list.find(to), 0) // those below go anyway
 	segs, bases := list.segs[first:], list.bases[first:]
 	end := l.end.Load()
@@ -192,7 +250,7 @@ func (l *Log) expired(r Retention, now time.Time) (to int64, all bool, err error
 		for deletable(n) {
 			ms, err := l.largestTimestamp(segs[n], &buf)
 			if err != nil {
-				return 0, false, err
+				return expiry{}, err
 			}
 			if now.UnixMilli()-ms <= r.Age.Milliseconds() {
 				break
@@ -200,10 +258,11 @@ func (l *Log) expired(r Retention, now time.Time) (to int64, all bool, err error
 			n++
 		}
 	}
+	n, forced := r.Floor.limit(segs, n, next)
 	if n == 0 {
-		return to, false, nil
+		return expiry{to: to}, nil
 	}
-	return max(to, next(n-1)), n == len(segs), nil
+	return expiry{max(to, next(n-1)), n == len(segs), forced > 0}, nil
 }
 
 // largestTimestamp tells a segment's age: its largest timestamp in milliseconds
@@ -223,9 +282,9 @@ func (l *Log) largestTimestamp(s *segment.Segment, buf *segment.Buffer) (int64, 
 // OldestSealed describes the oldest segment for a choice among partitions: its
 // largest timestamp in milliseconds. ok is false when DeleteOldest would do
 // nothing.
-func (l *Log) OldestSealed() (ms int64, ok bool, err error) {
+func (l *Log) OldestSealed(f Floor) (ms int64, ok bool, err error) {
 	list := l.segments.Load()
-	if len(list.bases) < 2 || list.bases[1] > l.HighWatermark() || l.refusing() != nil {
+	if !l.oldestMayGo(list, &f) || l.refusing() != nil {
 		return 0, false, nil
 	}
 	var buf segment.Buffer

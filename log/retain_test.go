@@ -83,24 +83,34 @@ func TestRetain(t *testing.T) {
 		bases  []int64
 		starts int64
 	}{
-		{"nothing to do", []int64{0, 1, 2}, Retention{true, time.Hour, 1 << 40}, 5, all, 0, []int64{0, 1, 2}, 0},
-		{"age", []int64{0, 10, 20, 30}, Retention{true, 15 * time.Millisecond, -1}, 30, all, 0, []int64{2, 3}, 2},
-		{"exactly the age stays", []int64{0, 10, 20}, Retention{true, 10 * time.Millisecond, -1}, 20, all, 0, []int64{1, 2}, 1},
-		{"all are too old", []int64{0, 10, 20}, Retention{true, 10 * time.Millisecond, -1}, 100, all, 0, []int64{3}, 3},
-		{"stop at the first that stays", []int64{0, 90, 0, 0, 0}, Retention{true, 50 * time.Millisecond, -1}, 100, all, 0, []int64{1, 2, 3, 4}, 1},
-		{"a time in the future stays", []int64{1 << 40, 0, 0}, Retention{true, time.Millisecond, -1}, 100, all, 0, []int64{0, 1, 2}, 0},
-		{"a clock before 1970", []int64{5, 5, 5}, Retention{true, time.Millisecond, -1}, -1 << 40, all, 0, []int64{0, 1, 2}, 0},
-		{"a clock in the year 2262", []int64{5, 5}, Retention{true, 1<<63 - 1, -1}, 1<<43 + 1<<40, all, 0, []int64{2}, 2},
-		{"no time: the file's", []int64{-1, -1, 0}, Retention{true, time.Hour, -1}, time.Now().UnixMilli(), all, 0, []int64{0, 1, 2}, 0},
-		{"no time: the file's is old", []int64{-1, -1, 0}, Retention{true, time.Hour, -1}, time.Now().Add(2 * time.Hour).UnixMilli(), all, 0, []int64{3}, 3},
-		{"no limit of age", []int64{0, 0}, Retention{true, -1, -1}, 1 << 40, all, 0, []int64{0, 1}, 0},
-		{"size", []int64{0, 0, 0, 0}, Retention{true, -1, 2 * size}, 0, all, 0, []int64{2, 3}, 2},
-		{"never below the size", []int64{0, 0, 0, 0}, Retention{true, -1, 2*size + 1}, 0, all, 0, []int64{1, 2, 3}, 1},
-		{"size of one", []int64{0, 0, 0, 0}, Retention{true, -1, 1}, 0, all, 0, []int64{3}, 3},
-		{"size, then age", []int64{0, 0, 50, 90}, Retention{true, 45 * time.Millisecond, 3 * size}, 100, all, 0, []int64{3}, 3},
-		{"not beyond the high watermark", []int64{0, 0, 0, 0}, Retention{true, time.Millisecond, 1}, 100, 2, 0, []int64{2, 3}, 2},
-		{"high watermark inside", []int64{0, 0, 0, 0}, Retention{true, time.Millisecond, 1}, 100, 0, 0, []int64{0, 1, 2, 3}, 0},
-		{"compact only", []int64{0, 0, 0}, Retention{false, time.Millisecond, 1}, 100, all, 0, []int64{0, 1, 2}, 0},
+		{"nothing to do", []int64{0, 1, 2}, Retention{true, time.Hour, 1 << 40, Floor{}}, 5, all, 0, []int64{0, 1, 2}, 0},
+		{"age", []int64{0, 10, 20, 30}, Retention{true, 15 * time.Millisecond, -1, Floor{}}, 30, all, 0, []int64{2, 3}, 2},
+		{"exactly the age stays", []int64{0, 10, 20}, Retention{true, 10 * time.Millisecond, -1, Floor{}}, 20, all, 0, []int64{1, 2}, 1},
+		{"all are too old", []int64{0, 10, 20}, Retention{true, 10 * time.Millisecond, -1, Floor{}}, 100, all, 0, []int64{3}, 3},
+		{"stop at the first that stays", []int64{0, 90, 0, 0, 0}, Retention{true, 50 * time.Millisecond, -1, Floor{}}, 100, all, 0, []int64{1, 2, 3, 4}, 1},
+		{"a time in the future stays", []int64{1 << 40, 0, 0}, Retention{true, time.Millisecond, -1, Floor{}}, 100, all, 0, []int64{0, 1, 2}, 0},
+		{"a clock before 1970", []int64{5, 5, 5}, Retention{true, time.Millisecond, -1, Floor{}}, -1 << 40, all, 0, []int64{0, 1, 2}, 0},
+		{"a clock in the year 2262", []int64{5, 5}, Retention{true, 1<<63 - 1, -1, Floor{}}, 1<<43 + 1<<40, all, 0, []int64{2}, 2},
+		{"no time: the file's", []int64{-1, -1, 0}, Retention{true, time.Hour, -1, Floor{}}, time.Now().UnixMilli(), all, 0, []int64{0, 1, 2}, 0},
+		{"no time: the file's is old", []int64{-1, -1, 0}, Retention{true, time.Hour, -1, Floor{}}, time.Now().Add(2 * time.Hour).UnixMilli(), all, 0, []int64{3}, 3},
+		{"no limit of age", []int64{0, 0}, Retention{true, -1, -1, Floor{}}, 1 << 40, all, 0, []int64{0, 1}, 0},
+		{"size", []int64{0, 0, 0, 0}, Retention{true, -1, 2 * size, Floor{}}, 0, all, 0, []int64{2, 3}, 2},
+		{"never below the size", []int64{0, 0, 0, 0}, Retention{true, -1, 2*size + 1, Floor{}}, 0, all, 0, []int64{1, 2, 3}, 1},
+		{"size of one", []int64{0, 0, 0, 0}, Retention{true, -1, 1, Floor{}}, 0, all, 0, []int64{3}, 3},
+		{"size, then age", []int64{0, 0, 50, 90}, Retention{true, 45 * time.Millisecond, 3 * size, Floor{}}, 100, all, 0, []int64{3}, 3},
+		{"not beyond the high watermark", []int64{0, 0, 0, 0}, Retention{true, time.Millisecond, 1, Floor{}}, 100, 2, 0, []int64{2, 3}, 2},
+		{"high watermark inside", []int64{0, 0, 0, 0}, Retention{true, time.Millisecond, 1, Floor{}}, 100, 0, 0, []int64{0, 1, 2, 3}, 0},
+		{"a floor", []int64{0, 0, 0, 0}, Retention{true, time.Millisecond, 1, Floor{true, 2, -1, "g"}}, 100, all, 0, []int64{2, 3}, 2},
+		{"a floor that nobody has moved", []int64{0, 0, 0, 0}, Retention{true, time.Millisecond, 1, Floor{On: true, Bytes: -1}}, 100, all, 0, []int64{0, 1, 2, 3}, 0},
+		{"a floor at the end", []int64{0, 0, 0, 0}, Retention{true, time.Millisecond, 1, Floor{true, 4, -1, "g"}}, 100, all, 0, []int64{4}, 4},
+		{"a floor beyond what is old", []int64{0, 0, 100, 100}, Retention{true, time.Millisecond, -1, Floor{true, 4, 0, "g"}}, 100, all, 0, []int64{2, 3}, 2},
+		{"a floor that may hold two", []int64{0, 0, 0, 0, 0}, Retention{true, time.Millisecond, -1, Floor{true, 1, 2 * size, "g"}}, 100, all, 0, []int64{3, 4}, 3},
+		{"a floor that may hold all but a byte", []int64{0, 0, 0, 0, 0}, Retention{true, time.Millisecond, -1, Floor{true, 1, 4*size - 1, "g"}}, 100, all, 0, []int64{2, 3, 4}, 2},
+		{"a floor that may hold nothing", []int64{0, 0, 0, 0, 0}, Retention{true, time.Millisecond, -1, Floor{true, 1, 0, "g"}}, 100, all, 0, []int64{5}, 5},
+		{"a floor's limit is of what would go", []int64{0, 0, 0, 100, 100}, Retention{true, time.Millisecond, -1, Floor{true, 0, 2 * size, "g"}}, 100, all, 0, []int64{1, 2, 3, 4}, 1},
+		{"a floor's limit, by size", []int64{0, 0, 0, 0, 0}, Retention{true, -1, 2 * size, Floor{true, 0, 2 * size, "g"}}, 100, all, 0, []int64{1, 2, 3, 4}, 1},
+		{"a floor without limits", []int64{0, 0}, Retention{true, -1, -1, Floor{true, 0, 0, "g"}}, 100, all, 0, []int64{0, 1}, 0},
+		{"compact only", []int64{0, 0, 0}, Retention{false, time.Millisecond, 1, Floor{}}, 100, all, 0, []int64{0, 1, 2}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := onePerSegment
@@ -754,4 +764,86 @@ func TestUnstableBelowTheStart(t *testing.T) {
 	_, err := l.DeleteRecords(context.Background(), 20)
 	require.NoError(t, err)
 	require.EqualValues(t, 20, l.LastStableOffset())
+}
+
+// TestDeleteOldestFloor: a store that is full takes what the floor allows, and
+// beyond the floor what is more than it may hold.
+func TestDeleteOldestFloor(t *testing.T) {
+	g := newRig(t, WriterPwrite, true, onePerSegment)
+	l := g.open()
+	g.times(1, 2, 3, 4, 5, 6)
+	size := l.Segments()[0].Size
+	for _, c := range []struct {
+		f     Floor
+		start int64 // after
+	}{
+		{Floor{true, 0, -1, "g"}, 0},
+		{Floor{true, 0, 6 * size, "g"}, 0},
+		{Floor{true, 0, 6*size - 1, "g"}, 1},
+		{Floor{true, 1, -1, "g"}, 1},
+		{Floor{true, 2, -1, "g"}, 2},
+		{Floor{true, 2, -1, "g"}, 2},
+		{Floor{true, 2, 0, "g"}, 3},
+		{Floor{}, 4},
+		{Floor{true, 100, -1, "g"}, 5},
+		{Floor{}, 5}, // the active one stays
+	} {
+		was := l.LogStartOffset()
+		_, ok, err := l.OldestSealed(c.f)
+		require.NoError(t, err)
+		require.Equal(t, c.start > was, ok, "%+v", c.f)
+		d, err := l.DeleteOldest(context.Background(), c.f)
+		require.NoError(t, err)
+		require.Equal(t, c.start, l.LogStartOffset(), "%+v", c.f)
+		require.EqualValues(t, c.start-was, d.Segments)
+	}
+}
+
+// TestDeleteEvent: what a deletion has removed is counted and told when others may go
+// on, and what it could not remove as well; one of nothing is not.
+func TestDeleteEvent(t *testing.T) {
+	ctx := context.Background()
+	var s seen
+	g := newRig(t, WriterPwrite, true, onePerSegment)
+	g.observe(s.observer())
+	l := g.open()
+	g.times(1, 2, 3, 4, 5, 6)
+	size := l.Segments()[0].Size
+	_, err := l.DeleteRecords(ctx, 2)
+	require.NoError(t, err)
+	_, err = l.DeleteRecords(ctx, 2)
+	require.NoError(t, err)
+	_, err = l.DeleteRecords(ctx, 100)
+	require.ErrorIs(t, err, ErrOffsetOutOfRange)
+	_, err = l.Retain(ctx, Retention{}, time.Now())
+	require.NoError(t, err)
+	require.Len(t, s.delete, 1)
+	e := s.delete[0]
+	e.Duration = 0
+	require.Equal(t, Event{Topic: "t", Offset: 0, Segments: 2, Records: 2, Bytes: 2 * size}, e)
+
+	cause := errors.New("removal refused")
+	g.fs.(*vfs.Mem).SetHook(func(op vfs.Op, name string, before bool) error {
+		if before && op == vfs.OpRemove && strings.HasSuffix(name, g.logFile(3)) {
+			return cause
+		}
+		return nil
+	})
+	_, err = l.Retain(ctx, Retention{Delete: true, Age: -1, Bytes: 1}, time.Now())
+	require.ErrorIs(t, err, cause)
+	require.Len(t, s.delete, 2)
+	e = s.delete[1]
+	require.ErrorIs(t, e.Err, cause)
+	require.Equal(t, [3]int64{2, 1, size}, [3]int64{e.Offset, e.Records, e.Bytes})
+	g.fs.(*vfs.Mem).SetHook(nil)
+	_, err = l.DeleteOldest(ctx, Floor{})
+	require.NoError(t, err)
+	require.Len(t, s.delete, 2, "there is one segment left")
+	_, err = l.Retain(ctx, Retention{}, time.Now())
+	require.NoError(t, err)
+	require.Len(t, s.delete, 3)
+	require.Equal(t, [3]int64{3, 2, 2 * size}, [3]int64{s.delete[2].Offset, s.delete[2].Records, s.delete[2].Bytes})
+	n := g.env.Totals()
+	require.EqualValues(t, 5, n.SegmentsDeleted)
+	require.Equal(t, Counts{Records: 5, Bytes: 5 * size}, n.Deleted)
 }

@@ -160,7 +160,7 @@ func (s *together) remove(ctx context.Context, l *Log, rng *rand.Rand) error {
 	case 1:
 		_, err = l.Retain(ctx, Retention{Delete: true, Age: -1, Bytes: rng.Int64N(20_000)}, time.Now())
 	default:
-		_, err = l.DeleteOldest(ctx)
+		_, err = l.DeleteOldest(ctx, Floor{})
 	}
 	return err
 }

@@ -20,8 +20,9 @@ type tail struct {
 // Waiter is what a reader waits with, again and again: one channel, that any of
 // the logs it waits for wakes. It is for one goroutine.
 type Waiter struct {
-	ch  chan struct{}
-	one ticket // of Log.Wait
+	ch     chan struct{}
+	one    ticket // of Log.Wait
+	nudged atomic.Bool
 }
 
 // ticket is a waiter's place at one log. All but w is guarded by the tail's
@@ -39,6 +40,26 @@ func NewWaiter() *Waiter {
 	w := &Waiter{ch: make(chan struct{}, 1)}
 	w.one.w = w
 	return w
+}
+
+// Nudge ends a WaitFor: the present one, or the next one unless Calm comes first.
+// It is for any goroutine, which has something to tell the waiter's.
+func (w *Waiter) Nudge() {
+	w.nudged.Store(true)
+	select {
+	case w.ch <- struct{}{}:
+	default:
+	}
+}
+
+// Nudged tells whether there was a nudge since Calm.
+func (w *Waiter) Nudged() bool { return w.nudged.Load() }
+
+// Calm is called before one looks what a nudge may be about.
+func (w *Waiter) Calm() {
+	if w.nudged.Load() {
+		w.nudged.Store(false)
+	}
 }
 
 // Wait returns nil when something can be seen at offset or above by a reader of
@@ -111,18 +132,32 @@ type Watch struct {
 
 // WaitOptions say what WaitFor waits for.
 type WaitOptions struct {
-	MinBytes  int64 // of whole batches, in all logs together
+	MinBytes  int64 // of whole batches, in all logs together; 0: that an end is beyond its offset will do
 	Committed bool
 	Until     int64 // a log that can be seen up to there has enough; 0: none has
 	// MaxWait ends the waiting once it is over since something was there; 0:
 	// never.
 	MaxWait time.Duration
+	// Since is for who waits in several calls: since when something was there, set
+	// by the first call that sees it. nil: it begins with this call.
+	Since *time.Time
+}
+
+// patience is what is left of MaxWait.
+func (o *WaitOptions) patience() time.Duration {
+	if o.Since == nil {
+		return o.MaxWait
+	}
+	if o.Since.IsZero() {
+		*o.Since = time.Now()
+	}
+	return o.MaxWait - time.Since(*o.Since)
 }
 
 // WaitFor returns nil when there are MinBytes to read in the logs together,
 // behind their offsets; also when there is an error to be met in one of them (its
 // offset is out of its range, it was closed, has failed, is damaged there), which
-// whoever reads on gets. The only error is ctx's.
+// whoever reads on gets; and when it is nudged. The only error is ctx's.
 func (w *Waiter) WaitFor(ctx context.Context, at []Watch, o WaitOptions) error {
 	defer w.leave(at)
 	var late <-chan time.Time
@@ -130,11 +165,11 @@ func (w *Waiter) WaitFor(ctx context.Context, at []Watch, o WaitOptions) error {
 	defer poll.stop()
 	for first := true; ; first = false {
 		total, enough := w.look(at, o, first)
-		if enough {
+		if enough || w.nudged.Load() {
 			return nil
 		}
 		if total > 0 && o.MaxWait > 0 && late == nil {
-			t := time.NewTimer(o.MaxWait)
+			t := time.NewTimer(o.patience())
 			defer t.Stop()
 			late = t.C
 		}
@@ -161,8 +196,7 @@ type polling struct {
 	pause time.Duration
 }
 
-func newPolling(at []Watch) *polling {
-	p := new(polling)
+func newPolling(at []Watch) (p polling) {
 	for i := range at {
 		if at[i].Log.Followed() {
 			p.pause = followPause
@@ -200,6 +234,12 @@ func (w *Waiter) look(at []Watch, o WaitOptions, first bool) (total int64, enoug
 		end := l.Visible(o.Committed)
 		if o.Until > 0 && end >= o.Until {
 			return 0, true
+		}
+		if o.MinBytes == 0 {
+			if a.seen = max(end, a.Offset); end > a.Offset {
+				return 0, true
+			}
+			continue
 		}
 		if seen := max(end, a.Offset); first || seen != a.seen {
 			a.seen, a.bytes = seen, 0

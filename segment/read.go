@@ -17,6 +17,9 @@ type Buffer struct {
 	seg *Segment
 	// ahead is how much a reader without a map asks for at once; 0: readAhead.
 	ahead int64
+	// kept is where b goes, instead of being overwritten, because somebody still
+	// looks at it.
+	kept *Held
 }
 
 // readAhead is for readers of whole batches.
@@ -46,6 +49,9 @@ func (s *Segment) window(pos int64, n int, buf *Buffer) ([]byte, error) {
 		ahead = readAhead
 	}
 	want := int(max(int64(n), min(ahead, s.size.Load()-pos)))
+	if k := buf.kept; k != nil {
+		buf.b, buf.kept = k.swap(buf.b, want), nil
+	}
 	if cap(buf.b) < want {
 		buf.b = make([]byte, want)
 	}

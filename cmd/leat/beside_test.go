@@ -49,6 +49,7 @@ func TestBesideWriter(t *testing.T) {
 // to.
 func TestReadsWriteNothing(t *testing.T) {
 	dir := newStore(t)
+	good(t, "groups", "reset", "g", "--to", "3", "--topic", "orders:0", "--execute", "--dir", dir)
 	snapshot := func() (list []string) {
 		require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
@@ -78,6 +79,11 @@ func TestReadsWriteNothing(t *testing.T) {
 	require.Contains(t, good(t, "topics", "describe", "--dir", dir), "10   10")
 	good(t, "stat", "--dir", dir)
 	good(t, "stat", "orders", "--partition", "0", "--dir", dir)
+	require.Contains(t, good(t, "groups", "list", "--dir", dir), "\ng ")
+	good(t, "groups", "describe", "--dir", dir)
+	require.Equal(t, "g,orders,0,3\n", good(t, "groups", "export", "--dir", dir))
+	require.Equal(t, exitOK, tool(t, "groups", "reset", "g", "--to", "latest", "--dir", dir).status)
+	require.Contains(t, tool(t, "__complete", "groups", "describe", "--dir", dir, "").stdout, "g\n")
 	require.Contains(t, tool(t, "__complete", "stat", "--dir", dir, "").stdout, "orders\n")
 	require.Equal(t, before, snapshot())
 

@@ -13,7 +13,9 @@ import (
 
 // consumeOptions are the command line of consume.
 type consumeOptions struct {
-	dir, topic string
+	dir        string
+	topics     []string // one, but with a group
+	group      groupOptions
 	partitions []int32 // none: all, those too that are added
 	from       from
 	follow     bool
@@ -35,11 +37,11 @@ func newConsume() *cobra.Command {
 	var offset, last int64
 	var at, isolation, format, delimiter, null string
 	cmd := &cobra.Command{
-		Use:   "consume TOPIC [flags]",
+		Use:   "consume TOPIC... [flags]",
 		Short: "Print the records of a topic",
 		Long: `consume prints records as they are appended, until Ctrl-C, --max, or, with
---no-follow, the end that there was when it began. It only reads, and works
-beside a process that writes to the store.
+--no-follow, the end that there was when it began. Without --group it only reads,
+and works beside a process that writes to the store.
 
 It begins at the end or, with --no-follow, at the beginning, unless told
 otherwise, for each partition:
@@ -71,14 +73,30 @@ takes such lines.
 unless only one is read. Markers of transactions are never printed, records of
 aborted ones only with --isolation read_uncommitted.
 
+With --group it prints what the consumer group has not consumed yet, of several
+topics too, or of all that match --pattern; a partition of which the group has
+committed nothing begins at the beginning. What was printed is committed when it
+has been written out: each --commit-every, at the end, exactly behind the last
+record of --max, and at Ctrl-C. After a kill some records may come again; none is
+lost. 'leat groups' shows where a group is, and moves it.
+A group is consumed by the process that has the store. So consume --group needs
+it for itself, as long as there is something to print. While it waits for more,
+others can have it; what they append is printed when they have let it go.
+
 ` + consumeExitHelp,
 		Example: `  leat consume orders
   leat consume orders --from-beginning --max 10
   leat consume orders --last 5 --no-follow --format '%p %o %k %s'
   leat consume orders --time 2026-01-31T08:00:00Z --json | jq .value
-  leat consume orders --partition 3 --offset 1000 --offsets-only`,
-		Args:              oneTopic,
-		ValidArgsFunction: completeTopic,
+  leat consume orders --partition 3 --offset 1000 --offsets-only
+  leat consume orders --group mailer --no-follow --max 100 | ./mail.sh`,
+		Args: func(cmd *cobra.Command, args []string) error { return o.group.check(cmd, args) },
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if cmd.Flags().Changed("group") {
+				return completeTopics(cmd, args, word)
+			}
+			return completeTopic(cmd, args, word)
+		},
 	}
 	f := cmd.Flags()
 	dir := addDir(cmd)
@@ -95,6 +113,9 @@ aborted ones only with --isolation read_uncommitted.
 	f.StringVar(&null, "null-marker", "", "`text` that is printed for null")
 	f.BoolVar(&json, "json", false, "print JSON, an object a line")
 	f.BoolVar(&offsets, "offsets-only", false, "print only offsets")
+	f.StringVar(&o.group.name, "group", "", "go on where this consumer `group` stopped, and commit what was printed")
+	f.StringVar(&o.group.pattern, "pattern", "", "with --group: all topics whose whole name matches this regular `expression`")
+	f.DurationVar(&o.group.commitEvery, "commit-every", defaultCommitEvery, "with --group: what was printed is committed after this `time` at the latest")
 	f.Lookup("partition").DefValue, f.Lookup("delimiter").DefValue = "", ""
 	cmd.MarkFlagsMutuallyExclusive("from-beginning", "offset", "time", "last")
 	cmd.MarkFlagsMutuallyExclusive("format", "json", "offsets-only")
@@ -103,9 +124,10 @@ aborted ones only with --isolation read_uncommitted.
 		cmd.MarkFlagsMutuallyExclusive(name, "offsets-only")
 	}
 	completeFlag(cmd, "isolation", "read_committed", "read_uncommitted")
+	_ = cmd.RegisterFlagCompletionFunc("group", completeGroupFlag)
 
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		o.dir, o.topic, o.follow = storeDir(*dir), args[0], !noFollow
+		o.dir, o.topics, o.follow = storeDir(*dir), args, !noFollow
 		if f.Changed("max") && o.max < 1 {
 			return errors.New("--max must be at least 1")
 		}
@@ -137,11 +159,11 @@ aborted ones only with --isolation read_uncommitted.
 				return fmt.Errorf("--time %w", err)
 			}
 			o.from.Start = leat.AtTime(t)
-		case beginning || noFollow:
+		case beginning || noFollow || o.group.name != "":
 		default:
 			o.from.Start = leat.Latest
 			if isTerminal(cmd.OutOrStdout()) && isTerminal(cmd.ErrOrStderr()) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "leat: waiting for new records of %s; --from-beginning prints those that are there; Ctrl-C ends\n", o.topic)
+				fmt.Fprintf(cmd.ErrOrStderr(), "leat: waiting for new records of %s; --from-beginning prints those that are there; Ctrl-C ends\n", o.topics[0])
 			}
 		}
 		if delimiter, err = unescape(delimiter); err != nil {
@@ -158,7 +180,11 @@ aborted ones only with --isolation read_uncommitted.
 		ctx, stop := context.WithCancelCause(cmd.Context())
 		defer stop(nil)
 		go untilClosed(ctx, cmd.OutOrStdout(), stop)
-		err = consume(ctx, o, cmd.OutOrStdout())
+		if o.group.name != "" {
+			err = consumeInGroup(ctx, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		} else {
+			err = consume(ctx, o, cmd.OutOrStdout())
+		}
 		if errors.Is(err, context.Canceled) && cmd.Context().Err() == nil {
 			err = context.Cause(ctx)
 		}
@@ -174,7 +200,7 @@ func consume(ctx context.Context, o *consumeOptions, stdout io.Writer) (err erro
 		return err
 	}
 	defer closing(st, &err)
-	if _, err := st.Topic(o.topic); err != nil {
+	if _, err := st.Topic(o.topics[0]); err != nil {
 		return err
 	}
 	c := newConsumer(ctx, st, o, stdout)
@@ -185,26 +211,33 @@ func consume(ctx context.Context, o *consumeOptions, stdout io.Writer) (err erro
 	if cerr := c.end(); err == nil {
 		err = cerr
 	}
-	return explainOffset(err)
+	return explainOffset(err, "")
 }
 
 // offsetGone says what an offset that is not there means for who reads.
-type offsetGone struct{ *leat.OffsetError }
+type offsetGone struct {
+	*leat.OffsetError
+	group string // empty: none
+}
 
 func (e offsetGone) Error() string {
 	if e.Offset < e.Start {
-		return fmt.Sprintf("%s-%d: offset %d is no longer there: the first is %d now (--offset %d goes on there)",
-			e.Topic, e.Partition, e.Offset, e.Start, e.Start)
+		how := fmt.Sprintf("--offset %d", e.Start)
+		if e.group != "" {
+			how = fmt.Sprintf("'leat groups reset %s --topic %s:%d --to earliest'", e.group, e.Topic, e.Partition)
+		}
+		return fmt.Sprintf("%s-%d: offset %d is no longer there: the first is %d now (%s goes on there)",
+			e.Topic, e.Partition, e.Offset, e.Start, how)
 	}
 	return fmt.Sprintf("%s-%d: offset %d is not there: the partition ends at %d", e.Topic, e.Partition, e.Offset, e.End)
 }
 
 func (e offsetGone) Unwrap() error { return e.OffsetError }
 
-func explainOffset(err error) error {
+func explainOffset(err error, group string) error {
 	var gone *leat.OffsetError
 	if errors.As(err, &gone) {
-		return offsetGone{gone}
+		return offsetGone{gone, group}
 	}
 	return err
 }

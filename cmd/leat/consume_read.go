@@ -6,19 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/leatlog/leat"
 )
 
-const (
-	// outBytes is how much output is gathered while there is more to print.
-	outBytes = 64 << 10
-	// newsEvery is how often a look is taken for new partitions.
-	newsEvery = time.Second
-)
+// newsEvery is how often a look is taken for new partitions.
+const newsEvery = time.Second
 
 // consumer prints what goroutines read, one for each partition: they wait, each
 // with one batch in hand at most.
@@ -27,10 +22,8 @@ type consumer struct {
 	stop context.CancelFunc
 	st   *leat.Store
 	o    *consumeOptions
-	form printed
-	out  io.Writer
-	buf  []byte // whole records
-	left int64  // to be printed; negative: no limit
+	out  recordWriter
+	left int64 // to be printed; negative: no limit
 
 	reading map[int32]*partitionReader
 	damaged error // a partition that ended before its end
@@ -54,7 +47,7 @@ type partitionReader struct {
 }
 
 func newConsumer(ctx context.Context, st *leat.Store, o *consumeOptions, out io.Writer) *consumer {
-	c := &consumer{st: st, o: o, form: o.form, out: out, left: -1, reading: map[int32]*partitionReader{}, next: make(chan arrival)}
+	c := &consumer{st: st, o: o, out: recordWriter{form: o.form, out: out}, left: -1, reading: map[int32]*partitionReader{}, next: make(chan arrival)}
 	c.ctx, c.stop = context.WithCancel(ctx)
 	if o.max > 0 {
 		c.left = o.max
@@ -64,7 +57,7 @@ func newConsumer(ctx context.Context, st *leat.Store, o *consumeOptions, out io.
 
 // begin opens the partitions, so that for all of them the end is that of now.
 func (c *consumer) begin() error {
-	topic, err := c.st.Topic(c.o.topic)
+	topic, err := c.st.Topic(c.o.topics[0])
 	if err != nil {
 		return err
 	}
@@ -85,8 +78,8 @@ func (c *consumer) begin() error {
 		}
 		readers = append(readers, r)
 	}
-	if c.form == nil {
-		c.form = offsetForm{alone: len(readers) == 1}
+	if c.out.form == nil {
+		c.out.form = offsetForm{alone: len(readers) == 1}
 	}
 	for _, r := range readers {
 		c.start(r)
@@ -151,7 +144,7 @@ func (c *consumer) run() error {
 		case a = <-c.next:
 		default:
 			// Nothing more for now: what there is is shown.
-			if err := c.flush(); err != nil {
+			if err := c.out.flush(); err != nil {
 				return err
 			}
 			select {
@@ -174,7 +167,7 @@ func (c *consumer) run() error {
 
 // look follows partitions that are new, from their beginning.
 func (c *consumer) look() error {
-	topic, err := c.st.Topic(c.o.topic)
+	topic, err := c.st.Topic(c.o.topics[0])
 	if err != nil {
 		return err
 	}
@@ -186,8 +179,8 @@ func (c *consumer) look() error {
 		if err != nil {
 			return err
 		}
-		if _, ok := c.form.(offsetForm); ok {
-			c.form = offsetForm{}
+		if _, ok := c.out.form.(offsetForm); ok {
+			c.out.form = offsetForm{}
 		}
 		c.start(r)
 	}
@@ -212,11 +205,8 @@ func (c *consumer) print(a arrival) error {
 			a.from.skip--
 			continue
 		}
-		c.buf = c.form.append(c.buf, r)
-		if len(c.buf) >= outBytes {
-			if err := c.flush(); err != nil {
-				return err
-			}
+		if err := c.out.print(r); err != nil {
+			return err
 		}
 		if c.left > 0 {
 			c.left--
@@ -237,22 +227,6 @@ func (c *consumer) why(a arrival) error {
 	return a.err
 }
 
-// flush writes what is gathered, which is whole records.
-func (c *consumer) flush() error {
-	if len(c.buf) == 0 {
-		return nil
-	}
-	_, err := c.out.Write(c.buf)
-	c.buf = c.buf[:0]
-	if cap(c.buf) > 16*outBytes {
-		c.buf = nil
-	}
-	if err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	return nil
-}
-
 // end ends all reading, and prints what is left.
 func (c *consumer) end() error {
 	c.stop()
@@ -261,15 +235,5 @@ func (c *consumer) end() error {
 	for _, r := range c.reading {
 		_ = r.reader.Close()
 	}
-	return c.flush()
-}
-
-// offsetForm prints offsets, and partitions unless there is one alone.
-type offsetForm struct{ alone bool }
-
-func (f offsetForm) append(dst []byte, r *leat.Record) []byte {
-	if !f.alone {
-		dst = append(strconv.AppendInt(dst, int64(r.Partition), 10), ' ')
-	}
-	return append(strconv.AppendInt(dst, r.Offset, 10), '\n')
+	return c.out.flush()
 }

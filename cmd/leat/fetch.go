@@ -148,7 +148,7 @@ func fetch(ctx context.Context, o *fetchOptions, stdout, stderr io.Writer) (err 
 		err = cmp.Or(p.Describe().Err, err)
 	}
 	if err != nil {
-		return explainOffset(err)
+		return explainOffset(err, "")
 	}
 	defer run.Release()
 	aborted := make([]fetchedTxn, len(run.Aborted))

@@ -82,6 +82,17 @@ func TestCompletion(t *testing.T) {
 	require.Equal(t, []string{"orders"}, offered("topics", "alter", "--dir", dir, "orders"))
 	require.Equal(t, []string{"order-lines"}, offered("topics", "delete", "--dir", dir, "orders", ""))
 	require.Equal(t, []string{"0", "1"}, offered("stat", "--dir", dir, "orders", "--partition", ""))
+	require.Empty(t, offered("groups", "describe", "--dir", dir, ""))
+	for _, group := range []string{"mailer", "mirror", "billing"} {
+		good(t, "groups", "reset", group, "--to", "latest", "--topic", "orders", "--execute", "--dir", dir)
+	}
+	require.Equal(t, []string{"billing", "mailer", "mirror"}, offered("groups", "describe", "--dir", dir, ""))
+	require.Equal(t, []string{"mirror"}, offered("groups", "delete", "--dir", dir, "mailer", "m"))
+	require.Equal(t, []string{"mailer", "mirror"}, offered("consume", "orders", "--dir", dir, "--group", "m"))
+	require.Empty(t, offered("groups", "reset", "--dir", dir, "mailer", ""))
+	require.Equal(t, []string{"order-lines"}, offered("consume", "--dir", dir, "--group", "m", "orders", ""))
+	require.Equal(t, []string{"order-lines", "orders"}, offered("groups", "reset", "--dir", dir, "mailer", "--topic", "o"))
+	require.Equal(t, []string{"order-lines", "orders"}, offered("stat", "--dir", dir, ""), "and no internal one")
 	require.Empty(t, offered("stat", "--dir", dir+"-not", ""))
 	require.Empty(t, offered("topics", "create", "--dir", dir, ""))
 	require.Contains(t, offered("topics", "create", "--config", ""), "retention.ms=")

@@ -187,6 +187,15 @@ func (t *table) list(w *bufio.Writer) {
 	}
 }
 
+// regarding says what an error is about.
+type regarding struct {
+	what string
+	err  error
+}
+
+func (e *regarding) Error() string { return e.what + ": " + words(e.err) }
+func (e *regarding) Unwrap() error { return e.err }
+
 // words is what an error says, for a place where nobody doubts who says it.
 func words(err error) string {
 	if err == nil {

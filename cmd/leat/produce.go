@@ -234,7 +234,7 @@ func openTopic(ctx context.Context, o *produceOptions) (_ *leat.Store, _ *leat.T
 
 // openAny opens a store that need not be there.
 func openAny(dir string, _ *leat.Options) (*leat.Store, error) {
-	return leat.Open(dir, &leat.Options{Logger: warnings(os.Stderr)})
+	return leat.Open(dir, &leat.Options{Logger: warnings(os.Stderr), LockWait: lockWait})
 }
 
 func blank(line []byte) bool { return len(bytes.TrimSpace(line)) == 0 }

@@ -29,6 +29,11 @@ const (
 // appender makes batches of records and appends them, without waiting for the
 // disk: settle does, and tells what is stored. Batches of a partition are stored
 // in the order of the lines.
+//
+// It is no leat.Producer, for two reasons. A line is encoded straight into its
+// batch, where a producer needs a copy of it until it is stored: a third of the
+// processor time a line (65 against 190 ns, of 100 B). And a producer goes on
+// behind a batch that was refused; here nothing that was read later is appended.
 type appender struct {
 	topic      *leat.Topic
 	fixed      int32 // the partition that was named, -1

@@ -86,12 +86,13 @@ is one, is made for programs: an object a line.`,
 		newDump(),
 		newProduce(), newConsume(), newFetch(),
 		newTopics(),
+		newGroups(),
 		newStat(),
 		newCheck(),
 		newCompact(),
 		newRecover(), newRepair(), newBackup(),
 	)
-	group(root, "Topics and records:", "topics", "produce", "consume", "fetch", "stat")
+	group(root, "Topics and records:", "topics", "groups", "produce", "consume", "fetch", "stat")
 	group(root, "Looking after a store:", "dump", "check", "repair", "recover", "backup", "compact")
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -157,6 +158,14 @@ func flagError(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; --max does that", err)
 	case "property", "formatter-property":
 		return fmt.Errorf("%w; '%s --help' shows flags for it", err, cmd.CommandPath())
+	case "to-earliest", "to-latest", "to-offset", "to-datetime", "by-duration":
+		return fmt.Errorf("%w; --to takes earliest, latest, an offset, a time, or a duration ago", err)
+	case "shift-by":
+		return fmt.Errorf("%w; --shift does that", err)
+	case "from-file":
+		return fmt.Errorf("%w; 'leat groups import' does that", err)
+	case "reset-offsets", "delete-offsets":
+		return fmt.Errorf("%w; 'leat groups reset' moves offsets, 'leat groups delete --topic' deletes them", err)
 	case "topic":
 		return fmt.Errorf("%w; a topic is named without a flag", err)
 	}

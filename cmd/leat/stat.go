@@ -12,7 +12,7 @@ import (
 )
 
 func newStat() *cobra.Command {
-	var asJSON bool
+	var asJSON, internal bool
 	var partition int32
 	cmd := &cobra.Command{
 		Use:   "stat [flags] [TOPIC]",
@@ -23,7 +23,8 @@ transactions are decided (stable) and where the earliest began that is not
 (unstable), the leader epoch, how many segments, bytes, producers, and aborted
 transactions there are. With --partition it shows all that is known of one:
 producers with the last sequence of each and the transactions that are open,
-leader epochs, aborted transactions and segments.
+leader epochs, aborted transactions and segments. Internal topics, like
+__consumer_offsets, are shown when they are named, or with --internal.
 
 It changes nothing, and works beside a process that has the store open. What it
 shows is up to the high watermark of that process; of producers it knows what a
@@ -54,6 +55,7 @@ is not there is null.`,
 	}
 	dir := addDir(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, an object a line")
+	addInternal(cmd, &internal)
 	cmd.Flags().Int32Var(&partition, "partition", -1, "show all that is known of the partition of this `number` (default: all, a line each)")
 	cmd.Flags().Lookup("partition").DefValue = "0" // -1 is not for help
 	_ = cmd.RegisterFlagCompletionFunc("partition", completePartition)
@@ -64,7 +66,7 @@ is not there is null.`,
 			return failed(err)
 		}
 		defer closing(st, &err)
-		topics, err := topicsOf(st, args)
+		topics, err := topicsOf(st, args, internal)
 		if err != nil {
 			return failed(err)
 		}
@@ -109,7 +111,7 @@ is not there is null.`,
 		case err != nil:
 			return err
 		case len(topics) == 0:
-			fmt.Fprintf(cmd.ErrOrStderr(), "leat: no topics in %s\n", storeDir(*dir))
+			noTopics(cmd, st, *dir)
 		case len(s.errs) > 0:
 			for _, err := range s.errs[:len(s.errs)-1] {
 				fmt.Fprintf(cmd.ErrOrStderr(), "leat: %s\n", words(err))

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,8 +45,13 @@ func openExisting(dir string, o *leat.Options) (*leat.Store, error) {
 	if own.Logger == nil {
 		own.Logger = warnings(os.Stderr)
 	}
+	own.LockWait = cmp.Or(own.LockWait, lockWait)
 	return leat.Open(dir, &own)
 }
+
+// lockWait is how long a command waits for the store: a consume --group that follows
+// has it for moments only. It bounds, too, how long Ctrl-C is not noticed.
+const lockWait = 250 * time.Millisecond
 
 // openReading opens a store for reading, also while another process writes it.
 func openReading(dir string) (*leat.Store, error) {
@@ -88,12 +94,18 @@ func (p *prefixed) Write(b []byte) (int, error) {
 func advice(cmd *cobra.Command, err error) string {
 	onStore := cmd.Flags().Lookup("dir") != nil
 	switch {
+	case errors.Is(err, leat.ErrLocked) && cmd.Name() == "consume":
+		return "end that process first; without --group consume only reads, and works beside it"
 	case errors.Is(err, leat.ErrLocked):
 		return "end that process first; what only reads works beside it"
 	case errors.Is(err, leat.ErrUnknownTopic):
 		return "'leat topics list' shows which there are"
 	case errors.Is(err, leat.ErrUnknownPartition):
 		return "'leat topics describe' shows which there are"
+	case errors.Is(err, leat.ErrUnknownGroup):
+		return "'leat groups list' shows which there are"
+	case errors.Is(err, leat.ErrGroupNotEmpty):
+		return "its members, in a process that has the store open, are to end first"
 	case errors.Is(err, leat.ErrTopicExists):
 		return "'leat topics describe' shows it, 'leat topics alter' changes it, --if-not-exists leaves it as it is"
 	case errors.Is(err, leat.ErrInvalidConfig), errors.Is(err, leat.ErrInvalidTopic):

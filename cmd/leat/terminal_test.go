@@ -109,6 +109,28 @@ func TestAsks(t *testing.T) {
 	require.Equal(t, "there is no topic orders\n", out)
 }
 
+// TestAsksForGroups: so it is of a group.
+func TestAsksForGroups(t *testing.T) {
+	dir, _ := grouped(t)
+	for _, test := range []struct {
+		types  string
+		status int
+		says   string
+	}{
+		{"\n", exitFailed, "leat: group a: not deleted\n"},
+		{"y\x03", exitInterrupted, "leat: interrupted\n"},
+		{"y\n", exitOK, "deleted group a\n"},
+	} {
+		require.Contains(t, good(t, "groups", "export", "--dir", dir), "a,t,0,4\n")
+		out, status := screen(t, 80, test.types, "groups", "delete", "a", "--dir", dir)
+		require.Equal(t, test.status, status, out)
+		require.Contains(t, out, "Delete group a for good, with offsets in 2 partitions, 6 records behind? [y/N] ")
+		require.True(t, strings.HasSuffix(out, test.says), "%q", out)
+		require.FileExists(t, dir+"/.kafka_cleanshutdown")
+	}
+	require.Equal(t, "b,t,0,10\n", good(t, "groups", "export", "--dir", dir))
+}
+
 // many is a store of more topics than any pipe holds the names of.
 func many(t testing.TB) string {
 	t.Helper()

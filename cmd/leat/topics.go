@@ -34,6 +34,25 @@ adopts it: it makes Leat's own files there, and changes no partition.`,
 	return cmd
 }
 
+// isInternal tells of a topic in which Leat or Kafka keep what they have to
+// remember.
+func isInternal(topic string) bool { return strings.HasPrefix(topic, "__") }
+
+// addInternal gives a command that shows all topics the flag for internal ones.
+func addInternal(cmd *cobra.Command, internal *bool) {
+	cmd.Flags().BoolVar(internal, "internal", false, "internal topics, too")
+}
+
+// noTopics says that there is nothing to show.
+func noTopics(cmd *cobra.Command, st *leat.Store, dir string) {
+	but := ""
+	for range st.Topics() {
+		but = " but internal ones, which --internal shows"
+		break
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "leat: no topics in %s%s\n", storeDir(dir), but)
+}
+
 // oneTopic is for commands that work on one topic.
 func oneTopic(_ *cobra.Command, args []string) error {
 	switch len(args) {

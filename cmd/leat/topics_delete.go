@@ -51,7 +51,7 @@ nothing without --yes. If one of the topics does not exist, none is deleted.`,
 		defer closing(st, &err)
 		var topics []*leat.Topic
 		for _, name := range args {
-			found, err := topicsOf(st, []string{name})
+			found, err := topicsOf(st, []string{name}, false)
 			switch {
 			case ifExists && errors.Is(err, leat.ErrUnknownTopic):
 				if err := say(cmd, "there is no topic %s", name); err != nil {

@@ -13,13 +13,16 @@ import (
 )
 
 func newTopicsList() *cobra.Command {
-	var asJSON bool
+	var asJSON, internal bool
 	cmd := &cobra.Command{
 		Use:   "list [flags]",
 		Short: "List the names of the topics",
 		Long: `list prints the names of the topics, one a line and by name. 'leat topics describe'
 tells more of them. With --json each line is an object: topic, topicId,
-partitionCount and adopted.`,
+partitionCount, adopted and, where it is so, internal.
+
+Internal topics, like __consumer_offsets, in which Leat or Kafka keep what they
+have to remember, are listed only with --internal.`,
 		Example: `  leat topics list
   leat topics list --dir /var/lib/shop | grep ^orders
   leat topics list --json | jq -r 'select(.partitionCount > 8) | .topic'`,
@@ -27,16 +30,19 @@ partitionCount and adopted.`,
 	}
 	dir := addDir(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, an object a line")
+	addInternal(cmd, &internal)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		st, err := openReading(storeDir(*dir))
 		if err != nil {
 			return failed(err)
 		}
 		defer closing(st, &err)
-		any := false
+		topics, err := topicsOf(st, nil, internal)
+		if err != nil {
+			return failed(err)
+		}
 		err = toOutput(cmd.OutOrStdout(), func(w *bufio.Writer) error {
-			for t := range st.Topics() {
-				any = true
+			for _, t := range topics {
 				if err := cmd.Context().Err(); err != nil {
 					return err
 				}
@@ -45,14 +51,14 @@ partitionCount and adopted.`,
 					continue
 				}
 				info := t.Describe()
-				if err := printJSON(w, topicHead{info.Name, info.ID.String(), info.Adopted, len(info.Partitions)}); err != nil {
+				if err := printJSON(w, headOf(&info)); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		if err == nil && !any {
-			fmt.Fprintf(cmd.ErrOrStderr(), "leat: no topics in %s\n", storeDir(*dir))
+		if err == nil && len(topics) == 0 {
+			noTopics(cmd, st, *dir)
 		}
 		return err
 	}
@@ -65,10 +71,15 @@ type topicHead struct {
 	TopicID        string `json:"topicId"`
 	Adopted        bool   `json:"adopted"`
 	PartitionCount int    `json:"partitionCount"`
+	Internal       bool   `json:"internal,omitempty"`
+}
+
+func headOf(info *leat.TopicInfo) topicHead {
+	return topicHead{info.Name, info.ID.String(), info.Adopted, len(info.Partitions), isInternal(info.Name)}
 }
 
 func newTopicsDescribe() *cobra.Command {
-	var asJSON, all bool
+	var asJSON, all, internal bool
 	cmd := &cobra.Command{
 		Use:   "describe [flags] [TOPIC...]",
 		Short: "Show topics with their properties and partitions",
@@ -80,7 +91,8 @@ Of offsets, start is that of the first record, end that of the next one; below
 watermark records are as durable as the topic demands, and below stable all
 transactions are decided.
 
-With --json each topic is an object on a line, with all properties.`,
+With --json each topic is an object on a line, with all properties. Internal
+topics, like __consumer_offsets, are shown when they are named, or with --internal.`,
 		Example: `  leat topics describe
   leat topics describe orders --all
   leat topics describe --json | jq -r '.topic + " " + .config["retention.ms"]'`,
@@ -89,13 +101,14 @@ With --json each topic is an object on a line, with all properties.`,
 	dir := addDir(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, an object a line")
 	cmd.Flags().BoolVar(&all, "all", false, "show the properties that are the defaults, too")
+	addInternal(cmd, &internal)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		st, err := openReading(storeDir(*dir))
 		if err != nil {
 			return failed(err)
 		}
 		defer closing(st, &err)
-		topics, err := topicsOf(st, args)
+		topics, err := topicsOf(st, args, internal)
 		if err != nil {
 			return failed(err)
 		}
@@ -123,7 +136,7 @@ With --json each topic is an object on a line, with all properties.`,
 			return nil
 		})
 		if err == nil && len(topics) == 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "leat: no topics in %s\n", storeDir(*dir))
+			noTopics(cmd, st, *dir)
 		}
 		if err == nil && found {
 			return &failure{} // it stands beside the partition
@@ -133,12 +146,17 @@ With --json each topic is an object on a line, with all properties.`,
 	return cmd
 }
 
-// topicsOf are the topics of those names, all of the store if there are none.
-func topicsOf(st *leat.Store, names []string) ([]*leat.Topic, error) {
-	if len(names) == 0 {
-		return slices.Collect(st.Topics()), nil
-	}
+// topicsOf are the topics of those names; if there are none, all of the store,
+// internal ones only where they are wanted.
+func topicsOf(st *leat.Store, names []string, internal bool) ([]*leat.Topic, error) {
 	var list []*leat.Topic
+	if len(names) == 0 {
+		for t := range st.Topics() {
+			if internal || !isInternal(t.Name()) {
+				list = append(list, t)
+			}
+		}
+	}
 	for _, name := range names {
 		t, err := st.Topic(name)
 		if err != nil {
@@ -173,6 +191,9 @@ func look(ctx context.Context, t *leat.Topic) (leat.TopicInfo, error) {
 
 func printTopic(w *bufio.Writer, info *leat.TopicInfo, all bool, width int) {
 	fmt.Fprintf(w, "topic %s, %s", info.Name, partitionCount(len(info.Partitions), info.Config))
+	if isInternal(info.Name) {
+		fmt.Fprint(w, ", internal")
+	}
 	if info.Adopted {
 		fmt.Fprint(w, ", adopted")
 	}
@@ -231,5 +252,5 @@ func describeJSON(info *leat.TopicInfo) any {
 		topicHead
 		Config     map[string]string `json:"config"`
 		Partitions []partition       `json:"partitions"`
-	}{topicHead{info.Name, info.ID.String(), info.Adopted, len(list)}, info.Config.Properties(), list}
+	}{headOf(info), info.Config.Properties(), list}
 }

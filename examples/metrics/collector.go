@@ -3,6 +3,7 @@ package main
 import (
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -37,6 +38,12 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstHistogram(m.desc, h.Count(), h.Sum().Seconds(), buckets)
 	}
+	for i := range s.Groups {
+		g := &s.Groups[i]
+		for _, m := range groups {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.of(g), label(g.Group))
+		}
+	}
 	if c.Totals {
 		return
 	}
@@ -46,6 +53,15 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.of(p), p.Topic, strconv.Itoa(int(p.Partition)))
 		}
 	}
+}
+
+// label is a group's name, or if that is no text, which Leat allows and Prometheus does
+// not, the name in quotes.
+func label(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	return strconv.QuoteToASCII(name)
 }
 
 // bounds are from 1 us to 17 s, powers of two of nanoseconds: those are bounds of
@@ -79,6 +95,10 @@ func total(kind prometheus.ValueType, name, help string, of func(*leat.Stats) fl
 
 func partition(kind prometheus.ValueType, name, help string, of func(*leat.PartitionStats) float64) metric[leat.PartitionStats] {
 	return number(kind, "partition_"+name, help, []string{"topic", "partition"}, of)
+}
+
+func group(name, help string, of func(*leat.GroupStats) float64) metric[leat.GroupStats] {
+	return number(gauge, "group_"+name, help, []string{"group"}, of)
 }
 
 var totals = []metric[leat.Stats]{
@@ -118,6 +138,14 @@ var times = []struct {
 
 func seconds(what, help string) *prometheus.Desc {
 	return prometheus.NewDesc("leat_"+what+"_seconds", help, nil, nil)
+}
+
+// groups has what Store.Stats has at hand. For the bytes and the age of what is yet to
+// be read, call Store.Groups().Lag, which looks at the log.
+var groups = []metric[leat.GroupStats]{
+	group("members", "Members in this process.", func(g *leat.GroupStats) float64 { return float64(g.Members) }),
+	group("partitions", "Partitions that the group has committed.", func(g *leat.GroupStats) float64 { return float64(g.Partitions) }),
+	group("lag_records", "Offsets not committed, in the open ones of these partitions.", func(g *leat.GroupStats) float64 { return float64(g.Lag) }),
 }
 
 var partitions = []metric[leat.PartitionStats]{

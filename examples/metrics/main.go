@@ -14,6 +14,7 @@
 //	rate(leat_appended_records_total[1m])                            records a second
 //	rate(leat_appended_batches_total[1m]) / rate(leat_sync_seconds_count[1m])   batches a sync
 //	leat_failed_partitions + leat_damaged_partitions                 alert above 0
+//	leat_group_lag_records                                           how far each group is behind
 //
 // Without -dir the store is in a temporary directory, which is removed.
 package main

@@ -250,3 +250,29 @@ func TestErrors(t *testing.T) {
 		})
 	}
 }
+
+// TestScrapeGroups: consumer groups and how far they are behind, whatever their names.
+func TestScrapeGroups(t *testing.T) {
+	ctx := context.Background()
+	store, err := leat.OpenMem(nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	topic, err := store.CreateTopic(ctx, "orders", leat.TopicConfig{})
+	require.NoError(t, err)
+	p, err := topic.Partition(0)
+	require.NoError(t, err)
+	_, err = p.Append(ctx, make([]leat.Record, 10)...)
+	require.NoError(t, err)
+	for i, group := range []string{"mailer", "\xff"} {
+		require.NoError(t, store.Groups().Commit(ctx, leat.Fence{Group: group}, leat.Position{Topic: "orders", Offset: int64(i)}))
+	}
+	registry := prometheus.NewRegistry()
+	require.NoError(t, registry.Register(&Collector{Store: store, Totals: true}))
+	server := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	defer server.Close()
+	got := scrape(t, server.URL)
+	require.EqualValues(t, 10, value(t, got, "leat_group_lag_records", "group=mailer"))
+	require.EqualValues(t, 9, value(t, got, "leat_group_lag_records", `group="\xff"`))
+	require.EqualValues(t, 0, value(t, got, "leat_group_members", "group=mailer"))
+	require.EqualValues(t, 1, value(t, got, "leat_group_partitions", "group=mailer"))
+}

@@ -5,12 +5,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"fmt"
 	"io"
 	"os"
-	"time"
 
-	"github.com/leatlog/leat"
 	"github.com/leatlog/leat/internal/accesslog"
 )
 
@@ -69,42 +66,4 @@ func unpack(f io.ReadCloser) (io.ReadCloser, error) {
 type input struct {
 	io.Reader
 	io.Closer
-}
-
-// statusOf is the status code of a line in the common or combined format: what
-// stands behind the quoted request. A line without one gives "none".
-func statusOf(line []byte) []byte {
-	none := []byte("none")
-	_, rest, ok := bytes.Cut(line, []byte(`"`))
-	for escaped := false; ok && len(rest) > 0; rest = rest[1:] {
-		if rest[0] == '"' && !escaped {
-			fields := bytes.Fields(rest[1:])
-			if len(fields) == 0 || len(fields[0]) != 3 {
-				return none
-			}
-			return fields[0]
-		}
-		escaped = rest[0] == '\\' && !escaped
-	}
-	return none
-}
-
-// tally counts records and the bytes of their keys and values against the clock.
-type tally struct {
-	records, bytes int
-	began          time.Time
-}
-
-func (t *tally) start() { t.began = time.Now() }
-
-func (t *tally) add(r *leat.Record) {
-	t.records++
-	t.bytes += len(r.Key) + len(r.Value)
-}
-
-func (t *tally) rate() string {
-	took := time.Since(t.began)
-	mb, s := float64(t.bytes)/1e6, took.Seconds()
-	return fmt.Sprintf("%d records, %.2f MB in %v: %.0f records/s, %.1f MB/s",
-		t.records, mb, took.Round(time.Microsecond), float64(t.records)/s, mb/s)
 }
