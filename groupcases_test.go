@@ -494,8 +494,10 @@ func TestGroupHeld(t *testing.T) {
 		require.NotEmpty(t, a.wakes)
 		drainChange(a)
 		settle(t, a, b)
-		require.Len(t, a.has, 1)
-		require.Len(t, b.has, 1)
+		for _, m := range []*actor{a, b} {
+			require.Len(t, m.has, 1)
+			require.False(t, m.fresh[m.parts()[0]], "Start is for it")
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package leat
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -64,14 +65,16 @@ func TestGroupKept(t *testing.T) {
 func TestGroupHeldWhenDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := vfs.NewMem()
-		go_ := make(chan struct{})
+		free := make(chan struct{})
 		m.SetHook(func(op vfs.Op, name string, before bool) error {
 			if op == vfs.OpMkdir && before && strings.HasPrefix(name, offsetsTopic) {
-				<-go_
+				<-free
 			}
 			return nil
 		})
 		st := openStore(t, m, nil)
+		unlock := sync.OnceFunc(func() { close(free) })
+		t.Cleanup(unlock) // before Close, which waits for it
 		topics(t, st, map[string]int32{"orders": 1})
 		a := joinAs(t, st, ConsumerConfig{Group: "g", Topics: []string{"orders"}})
 		settle(t, a)
@@ -89,7 +92,7 @@ func TestGroupHeldWhenDone(t *testing.T) {
 		}()
 		synctest.Wait()
 		require.Nil(t, held)
-		close(go_)
+		unlock()
 		<-done
 		require.NotNil(t, held)
 		o, err := st.committedOffsets(ctx)
