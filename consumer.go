@@ -310,7 +310,9 @@ func (c *Consumer) collect(ctx context.Context, most int) (last, blocked *feed, 
 			}
 			continue
 		}
-		
+		if !l.served && l.blocked() {
+			blocked = l
+		}
 	}
 	if len(c.served) == 0 {
 		c.failing = nil
