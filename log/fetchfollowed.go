@@ -33,7 +33,7 @@ func (l *Log) fetchFollowed(o *FetchOptions, f *Fetched) error {
 		}
 		f.reset()
 		if !l.follow.again(run, err, try) && err != nil && err != ErrRestarted {
-			return err
+			return l.follow.meant(err)
 		}
 		if try >= followTries && (err == nil || err == ErrRestarted) { // the writer is at work there: later
 			f.First, f.Next = o.Offset, o.Offset

@@ -15,10 +15,11 @@ const maxSuspects = 16
 
 // doubts tells whether err is damage that may be none: where the writer's words
 // are not mapped, nothing tells at once that it has taken back what is read, or
-// that the folder is another topic's by now.
+// that the folder is another topic's by now. And nothing ever tells, while a writer
+// recovers, that files are gone because the topic is.
 func (f *follower) doubts(err error) bool {
 	var damage *segment.CorruptError
-	if !errors.As(err, &damage) || !f.told().Late {
+	if !errors.As(err, &damage) || !f.told().Late && (!isMissing(err) || f.tick == nil || f.tick(true)) {
 		return false
 	}
 	at := place{damage.Path, damage.Position, damage.Offset}

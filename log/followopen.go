@@ -48,15 +48,20 @@ func (f *follower) restart() (err error) {
 	f.missing = false
 	// A file that is gone may have been listed, or the start read, before retention
 	// took it.
-	for range followTries {
+	for try := 0; try < followTries; try++ {
 		if err = f.begin(); !isMissing(err) {
 			break
 		}
-		if now := f.told(); !now.changed(f) {
-			f.now = now
+		now := f.told()
+		if now.changed(f) {
+			break
 		}
+		if now.Known && now.Start > f.now.Start {
+			try = -1 // retention goes on
+		}
+		f.now = now
 	}
-	if err == nil && f.told().changed(f) {
+	if (err == nil || isMissing(err)) && f.told().changed(f) {
 		err = ErrRestarted
 	}
 	if err != nil {

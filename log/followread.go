@@ -61,7 +61,7 @@ func (c *Cursor) guard(limit int64) (codec.Batch, error) {
 			if err == nil || err == ErrWait {
 				err = ErrRestarted
 			}
-			return nil, c.l.Corrupt(err)
+			return nil, c.l.Corrupt(f.meant(err))
 		}
 		c.SeekTo(offset)
 		c.buf.Forget()
@@ -84,6 +84,15 @@ func (f *follower) again(run int64, err error, try int) bool {
 	}
 	f.poll()
 	return try < followTries || f.run.Load() != run
+}
+
+// meant is ErrClosed in place of an error that was met in a log that is closed by
+// now: somebody has learnt meanwhile that its topic, and with it the files, are gone.
+func (f *follower) meant(err error) error {
+	if f != nil && err != nil && f.l.closed.Load() {
+		return ErrClosed
+	}
+	return err
 }
 
 // Followed reports whether another process writes the log: who waits for more of

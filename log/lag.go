@@ -44,7 +44,7 @@ func (l *Log) Lag(offset int64, committed bool) (Lag, error) {
 			if g.Bytes == 0 {
 				g.Oldest = -1 // what was found lies behind the end
 			}
-			return g, l.Corrupt(err)
+			return g, l.Corrupt(l.follow.meant(err))
 		}
 	}
 }

@@ -103,7 +103,7 @@ func (l *Log) search(first func(*list, *segment.Buffer) (int, error), ms int64) 
 		}
 		if err != nil {
 			if again, err2 := l.vanished(list, err); !again {
-				return 0, 0, false, l.Corrupt(err2)
+				return 0, 0, false, l.Corrupt(l.follow.meant(err2))
 			}
 			continue
 		}
