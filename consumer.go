@@ -61,8 +61,9 @@ type Consumer struct {
 const defaultMaxBytes = 1 << 20 // as Kafka's max.partition.fetch.bytes
 
 // Consumer returns a consumer. ErrInvalidConfig says which value is not allowed;
-// ErrReadOnly: the store is open for reading, and cannot keep positions of a
-// Group. Close it when done.
+// ErrUnknownTopic: one of Topics is not there; ErrMemberExists; ErrReadOnly: the store
+// is open for reading, and cannot keep positions of a Group; ErrClosed. Close it when
+// done.
 func (s *Store) Consumer(c ConsumerConfig) (*Consumer, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -423,9 +424,10 @@ func (f *following) await(ctx context.Context, w *log.Waiter) error {
 
 // Close gives back what the consumer has: its partitions, its place in the group,
 // its last batches. With AutoCommit it first commits what the caller has come back
-// from, which is not what the last Poll gave. A second Close does nothing. From
-// within OnAssign and OnRevoke, and while another goroutine is in a method, it is
-// ErrConcurrentUse and nothing is closed.
+// from, which is not what the last Poll gave; then OnRevoke is told of what it had,
+// unless from Assign. A second Close does nothing. From within OnAssign and
+// OnRevoke, and while another goroutine is in a method, it is ErrConcurrentUse and
+// nothing is closed.
 func (c *Consumer) Close() error {
 	if err := c.enter("Close"); err != nil {
 		if err == ErrClosed {

@@ -43,7 +43,9 @@ type ConsumerConfig struct {
 	// OnAssign and OnRevoke are called within Poll, on its caller's goroutine, when
 	// partitions come and go: OnAssign with the positions where they will be read,
 	// which Seek may change; OnRevoke with those reached, before others get the
-	// partitions, so that they can be committed [ConsumerRebalanceListener].
+	// partitions, so that they can be committed, and so by Close, too. Those of a
+	// member that was away for too long are lost already: that is ErrRebalanced
+	// [ConsumerRebalanceListener].
 	OnAssign, OnRevoke func(ctx context.Context, c *Consumer, parts []Position)
 }
 

@@ -274,7 +274,11 @@ func atMostOnce(ctx context.Context, st *leat.Store, process func(*leat.Record) 
 		if err != nil {
 			return err
 		}
-		if err := c.Commit(ctx); err != nil { // it counts as done, whatever comes now
+		err = c.Commit(ctx) // it counts as done, whatever comes now
+		if errors.Is(err, leat.ErrRebalanced) {
+			continue // somebody else has the partition, and does it
+		}
+		if err != nil {
 			return err
 		}
 		if err := process(rec); err != nil {
@@ -339,7 +343,9 @@ func atLeastOnce(ctx context.Context, st *leat.Store, process func(*leat.Record)
 				}
 			}
 		}
-		if err := c.Commit(context.WithoutCancel(ctx)); err != nil { // all that Poll gave
+		err = c.Commit(context.WithoutCancel(ctx)) // all that Poll gave
+		// ErrRebalanced: somebody else has some of it, and does it again.
+		if err != nil && !errors.Is(err, leat.ErrRebalanced) {
 			return err
 		}
 	}

@@ -91,7 +91,7 @@ type groupConsumer struct {
 	drained func()                  // called when there is nothing to be read
 	done    map[place]leat.Position // printed, and not committed
 	due     time.Time               // when that is to be committed
-	cut     bool                    // not all that Poll has given is printed
+	cut     bool                    // not all that Poll has given is printed, or it is not known yet
 }
 
 // consumeInGroup prints until the end, whatever that is.
@@ -252,6 +252,14 @@ func (g *groupConsumer) print(ctx context.Context, batches []*leat.Batch) error 
 			g.done[place{at.Topic, at.Partition}] = at
 			if g.left > 0 {
 				g.left--
+			}
+			// Just written out, which takes as long as who reads it takes: what Poll
+			// has given may be there for hours.
+			if len(g.out.buf) == 0 && !time.Now().Before(g.due) {
+				if err := g.commit(ctx); err != nil {
+					return err
+				}
+				g.due = time.Now().Add(g.o.group.commitEvery)
 			}
 		}
 		at.Offset = b.NextOffset()

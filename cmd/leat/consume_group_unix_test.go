@@ -94,6 +94,23 @@ func TestConsumeGroupKilled(t *testing.T) {
 	require.Positive(t, repeated)
 }
 
+// Who reads slowly has what he was given committed all the same, and not only when
+// all of a Poll is printed, which are some 5000 of these records.
+func TestConsumeGroupSlowReader(t *testing.T) {
+	dir := padded(t, 20000)
+	c := following(t, "consume", "t", "--group", "g", "--dir", dir, "--commit-every", "0")
+	for range 2500 {
+		c.line()
+	}
+	require.NoError(t, c.cmd.Process.Kill())
+	rest, err := io.ReadAll(c.lines)
+	require.NoError(t, err)
+	require.Error(t, c.cmd.Wait())
+	at := recovered(t, dir)
+	require.Positive(t, at)
+	require.LessOrEqual(t, at, 2500+strings.Count(string(rest), "\n"))
+}
+
 // Ctrl-C and SIGTERM: what was printed is committed, no more and no less.
 func TestConsumeGroupSignalled(t *testing.T) {
 	dir := padded(t, 20000)

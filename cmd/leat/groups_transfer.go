@@ -48,7 +48,7 @@ are not in it.`,
 				return failed(st.Groups().Export(cmd.Context(), w, args...))
 			})
 		}
-		// All of it, or the file stays what it was.
+		// If it cannot all be read, the file stays what it was.
 		var b bytes.Buffer
 		if err := st.Groups().Export(cmd.Context(), &b, args...); err != nil {
 			return failed(err)

@@ -192,11 +192,15 @@ func (t *trial) worker(ctx context.Context, a *aim) (pid int, err error) {
 		return 0, fmt.Errorf("a worker that was to finish: %w", err)
 	case a != nil && err == nil:
 		return 0, errors.New("a worker has finished that was to be killed")
-	case a != nil && (cmd.ProcessState.ExitCode() == exitFailed || !a.fired):
+	case a != nil && (!killed(cmd.ProcessState.ExitCode()) || !a.fired):
 		return 0, fmt.Errorf("a worker that was to be killed: %w", err)
 	}
 	return cmd.Process.Pid, nil
 }
+
+// killed says of an exit status that the process did not choose it. Windows has 1
+// for that, and 2 is a panic's.
+func killed(status int) bool { return status == -1 || status == 1 }
 
 // aim says where a worker is to be killed: where it stands, or on its way.
 type aim struct {

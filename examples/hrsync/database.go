@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // pure Go
@@ -37,7 +39,11 @@ END;
 `
 
 func openDatabase(ctx context.Context, dir string) (*database, error) {
-	db, err := sql.Open("sqlite", filepath.Join(dir, "hr.db"))
+	path, err := filepath.Abs(filepath.Join(dir, "hr.db"))
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", source(filepath.ToSlash(path)))
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +63,15 @@ func openDatabase(ctx context.Context, dir string) (*database, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return d, nil
+}
+
+// source is a path as a URI: of a plain one the driver takes what is behind a '?' for
+// settings.
+func source(path string) string {
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // C:/...
+	}
+	return (&url.URL{Scheme: "file", Path: path}).String()
 }
 
 func (d *database) close() error { return d.db.Close() }

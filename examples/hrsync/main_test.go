@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,23 @@ func applications(t *testing.T, db *sql.DB) (times []int, next int) {
 	require.NoError(t, rows.Err())
 	require.NoError(t, db.QueryRow("SELECT next FROM position").Scan(&next))
 	return times, next
+}
+
+// TestDirectory: whatever its name is, everything is in it.
+func TestDirectory(t *testing.T) {
+	name := "50%41 #1"
+	if runtime.GOOS != "windows" {
+		name = "file:why?" + name
+	}
+	t.Chdir(t.TempDir())
+	status, _, stderr := try("-dir", name)
+	require.Equal(t, 0, status, stderr)
+	require.FileExists(t, filepath.Join(name, "hr.db"))
+	there, err := os.ReadDir(".")
+	require.NoError(t, err)
+	require.Len(t, there, 1)
+
+	require.Equal(t, "file:///C:/a%20b/hr.db", source("C:/a b/hr.db"))
 }
 
 // TestPlay: each change once, by two processes; not again by a further run; again

@@ -54,6 +54,7 @@ const fetchBytes = 256 << 10
 type pace struct {
 	each time.Duration
 	next time.Time
+	over <-chan struct{} // when the run ends, what was begun is hurried through
 }
 
 func (p *pace) wait() {
@@ -63,6 +64,9 @@ func (p *pace) wait() {
 	}
 	p.next = p.next.Add(p.each)
 	if ahead := p.next.Sub(now); ahead > 20*time.Millisecond {
-		time.Sleep(ahead) // not for every record: that would be too short a sleep
+		select { // not for every record: that would be too short a sleep
+		case <-time.After(ahead):
+		case <-p.over:
+		}
 	}
 }

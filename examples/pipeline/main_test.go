@@ -194,13 +194,15 @@ func TestLedger(t *testing.T) {
 	require.NoError(t, l.enter(record(5, "5")))
 	require.NoError(t, l.enter(record(6, "6")))
 	require.EqualError(t, l.enter(record(8, "8")), "jobs-0: records from offset 7 to 7 were never processed")
-	require.EqualError(t, l.enter(record(7, "8")), `jobs-0: at offset 7 is record "8"`)
+	require.EqualError(t, l.enter(record(7, "6")), `jobs-0: at offset 7 is record "6"`)
 	require.EqualError(t, l.enter(record(7, "")), `jobs-0: at offset 7 is record ""`)
 	require.Zero(t, l.again.Load())
 	require.NoError(t, l.enter(record(5, "5")))
 	require.Equal(t, int64(1), l.again.Load())
 	require.Equal(t, int64(3), l.processed.Load())
 	require.Equal(t, int64(7), l.parts[0].position())
+	require.NoError(t, l.enter(record(7, "9")), "7 and 8 could not be stored")
+	require.EqualError(t, l.enter(record(8, "7")), `jobs-0: at offset 8 is record "7"`)
 }
 
 // TestProducerFails: a record that is not stored ends the run, unless it is one that
@@ -261,7 +263,8 @@ func TestArguments(t *testing.T) {
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		p := pace{each: time.Millisecond}
+		over := make(chan struct{})
+		p := pace{each: time.Millisecond, over: over}
 		for range 1000 {
 			p.wait()
 		}
@@ -272,5 +275,13 @@ func TestPace(t *testing.T) {
 			p.wait()
 		}
 		require.InDelta(t, 1000, time.Since(began).Milliseconds(), 25)
+
+		p.each = time.Hour
+		time.AfterFunc(time.Minute, func() { close(over) })
+		began = time.Now()
+		for range 1000 {
+			p.wait()
+		}
+		require.Equal(t, time.Minute, time.Since(began), "what was begun is not waited for when the run ends")
 	})
 }

@@ -60,7 +60,7 @@ func pipeline(ctx context.Context, s *settings, out io.Writer) (err error) {
 	for i := range errs {
 		members.Go(func() {
 			defer stop()
-			work := pace{each: time.Duration(float64(s.members) / s.rate * float64(time.Second))}
+			work := pace{each: time.Duration(float64(s.members) / s.rate * float64(time.Second)), over: run.Done()}
 			errs[i] = member(run, st, topic.Name(), func(r *leat.Record) error {
 				work.wait()
 				return books.enter(r)
