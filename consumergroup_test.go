@@ -665,3 +665,170 @@ func TestConsumerOfDamagedOffsets(t *testing.T) {
 	}
 	require.ErrorIs(t, err, ErrCorrupt)
 }
+
+// TestNothingOfConsumersIsLeft: no goroutine or timer, no pin and no place at a
+// log's tail outlives Close, in whatever order things are closed.
+func TestNothingOfConsumersIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
+		for _, storeFirst := range []bool{false, true} {
+			m := vfs.NewMem()
+			st, err := openFS(m, nil)
+			require.NoError(t, err)
+			parts := called(t, st, "orders", 2, 50, TopicConfig{SegmentBytes: 1 << 10})
+			var all []*Consumer
+			for _, c := range []ConsumerConfig{
+				{Group: "g", Topics: []string{"orders"}, AutoCommit: time.Hour, PollTimeout: 2 * time.Hour},
+				{Group: "g", Topics: []string{"orders"}},
+				{Topics: []string{"orders"}, MinBytes: 10, MaxWait: time.Minute},
+				{Group: "h"},
+			} {
+				r, err := st.Consumer(c)
+				require.NoError(t, err)
+				if c.Group == "h" {
+					require.NoError(t, r.Assign(pos("orders", 0, 0), pos("orders", 1, 0)))
+				}
+				soon, cancel := context.WithTimeout(ctx, time.Second)
+				for _, err := range r.Records(soon) {
+					if err != nil {
+						require.ErrorIs(t, err, context.DeadlineExceeded)
+					}
+				}
+				_, err = r.Poll(soon)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				cancel()
+				all = append(all, r)
+			}
+			if storeFirst {
+				require.NoError(t, st.Close())
+			}
+			for i, r := range all {
+				err := r.Close()
+				if storeFirst && i == 0 {
+					require.ErrorIs(t, err, ErrClosed, "there was something to commit")
+				} else {
+					require.NoError(t, err)
+				}
+				for _, timer := range []*time.Timer{r.auto.timer, r.pulse.timer} {
+					require.False(t, timer != nil && timer.Stop(), "a timer runs")
+				}
+			}
+			require.Empty(t, st.consumers.mu.all)
+			if storeFirst {
+				continue
+			}
+			require.NoError(t, parts[0].DeleteRecords(ctx, 50))
+			require.NoError(t, st.DeleteTopic(ctx, "orders"))
+			require.NoError(t, st.Close())
+			require.Zero(t, m.OpenFiles())
+		}
+	})
+}
+
+// TestSlowCallback: a callback that blocks is an absence from Poll.
+func TestSlowCallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, err := OpenMem(nil)
+		require.NoError(t, err)
+		called(t, st, "orders", 1, 3, TopicConfig{})
+		conf := ConsumerConfig{Group: "g", Topics: []string{"orders"}, PollTimeout: time.Minute}
+		var w watcher
+		slow, other := true, make(chan []string)
+		w.onAssign = func(*Consumer, []Position) {
+			if slow {
+				slow = false
+				time.Sleep(2 * time.Minute)
+			}
+		}
+		a, err := st.Consumer(w.config(conf))
+		require.NoError(t, err)
+		go func() {
+			time.Sleep(30 * time.Second)
+			b, err := st.Consumer(conf)
+			require.NoError(t, err)
+			got := polled(t, b)
+			require.NoError(t, b.Commit(ctx))
+			require.NoError(t, b.Close())
+			other <- got
+		}()
+		over := make(chan error)
+		soon, cancel := context.WithTimeout(ctx, time.Hour)
+		defer cancel()
+		go func() {
+			_, err := a.Poll(soon)
+			over <- err
+		}()
+		require.Equal(t, names("orders-0", 0, 3), <-other)
+		require.ErrorIs(t, <-over, context.DeadlineExceeded, "all was read by the other")
+		require.Equal(t, []string{"assign [orders-0@0]", "revoke [orders-0@0]", "assign [orders-0@3]"}, w.takes())
+		require.NoError(t, a.Close())
+		require.NoError(t, st.Close())
+	})
+}
+
+// TestGroupIsNotDeleted: a group with members stays.
+func TestGroupIsNotDeleted(t *testing.T) {
+	st := memStore(t)
+	called(t, st, "orders", 1, 3, TopicConfig{})
+	c := consumer(t, st, ConsumerConfig{Group: "g", Topics: []string{"orders"}})
+	polled(t, c)
+	require.NoError(t, c.Commit(ctx))
+	require.ErrorIs(t, st.Groups().Delete(ctx, "g"), ErrGroupNotEmpty)
+	require.NoError(t, c.Close())
+	require.NoError(t, st.Groups().Delete(ctx, "g"))
+	c = consumer(t, st, ConsumerConfig{Group: "g", Topics: []string{"orders"}})
+	require.Equal(t, names("orders-0", 0, 3), polled(t, c))
+}
+
+// TestResumeChecksEpoch: where the record before a committed position is another
+// than it was, the position is not taken for what is there now (KIP-320).
+func TestResumeChecksEpoch(t *testing.T) {
+	for _, policy := range []OutOfRange{OutOfRangeError, OutOfRangeEarliest, OutOfRangeLatest} {
+		st := memStore(t)
+		p := called(t, st, "orders", 1, 10, TopicConfig{})[0]
+		conf := ConsumerConfig{Group: "g", Topics: []string{"orders"}, OutOfRange: policy}
+		c := consumer(t, st, conf)
+		polled(t, c)
+		require.NoError(t, c.Commit(ctx))
+		require.NoError(t, c.Close())
+		require.NoError(t, p.TruncateTo(6))
+		add(t, p, 8)
+		c = consumer(t, st, conf)
+		if policy == OutOfRangeError {
+			_, err := c.Poll(ctx)
+			var gone *OffsetError
+			require.ErrorAs(t, err, &gone)
+			require.Equal(t, OffsetError{Topic: "orders", Offset: 10, Start: 0, End: 6}, *gone)
+			require.NoError(t, c.Seek(pos("orders", 0, CommittedOffset)))
+			_, err = c.Poll(ctx)
+			require.ErrorAs(t, err, &gone, "it has not changed")
+			require.NoError(t, c.Seek(pos("orders", 0, gone.End)))
+		}
+		require.Equal(t, names("orders-0", 6, 14), polled(t, c), "%v", policy)
+	}
+}
+
+// TestReopenWhileConsumed: a consumer goes on in the partition that was reopened.
+func TestReopenWhileConsumed(t *testing.T) {
+	m := vfs.NewMem()
+	st, err := openFS(m, nil)
+	require.NoError(t, err)
+	defer st.Close()
+	p := called(t, st, "orders", 1, 3, TopicConfig{})[0]
+	c := consumer(t, st, ConsumerConfig{Group: "g", Topics: []string{"orders"}})
+	require.Len(t, polled(t, c), 3)
+	f := &fault{op: vfs.OpSync, name: "orders-0/00000000000000000000.log", err: syscall.EIO}
+	f.on.Store(true)
+	m.SetHook(f.hook)
+	_, err = p.Append(ctx, Record{Value: []byte("lost, or not")})
+	require.Error(t, err)
+	m.SetHook(nil)
+	require.NoError(t, c.Commit(ctx), "what it has read was durable before")
+	_, err = c.Poll(ctx)
+	var where *PartitionError
+	require.ErrorAs(t, err, &where)
+	require.NoError(t, p.Reopen(ctx))
+	add(t, p, 1)
+	got := polled(t, c)
+	require.Equal(t, p.LogEndOffset(), c.Assignment()[0].Offset, "%v", got)
+	require.NoError(t, c.Commit(ctx))
+}
