@@ -238,6 +238,36 @@ func TestLagDamaged(t *testing.T) {
 	require.EqualValues(t, 19, lag.Records)
 }
 
+// TestLagIndexWrong: an index that does not fit its log is made anew.
+func TestLagIndexWrong(t *testing.T) {
+	for _, mapped := range []bool{true, false} {
+		m := vfs.NewMem()
+		m.SetMapped(mapped)
+		st, err := openFS(m, nil)
+		require.NoError(t, err)
+		p := part(t, st, "orders", TopicConfig{SegmentBytes: 8 << 10, IndexInterval: 300})
+		for range 40 {
+			_, err := p.Append(ctx, Record{Value: noise(400)})
+			require.NoError(t, err)
+		}
+		want, err := p.Lag(7, ReadUncommitted)
+		require.NoError(t, err)
+		require.NoError(t, st.Close())
+		f, err := m.Open("orders-0/00000000000000000000.index", vfs.ReadWrite)
+		require.NoError(t, err)
+		size, err := f.Size()
+		require.NoError(t, err)
+		for at := int64(7); at < size; at += 8 { // the last byte of a position
+			_, err = f.WriteAt([]byte{1}, at)
+			require.NoError(t, err)
+		}
+		require.NoError(t, f.Close())
+		got, err := reopened(t, openStore(t, m, nil), "orders").Lag(7, ReadUncommitted)
+		require.NoError(t, err)
+		require.Equal(t, [2]int64{want.Records, want.Bytes}, [2]int64{got.Records, got.Bytes})
+	}
+}
+
 // BenchmarkLag: of a position in the middle, and at the end, of 200 segments.
 func BenchmarkLag(b *testing.B) {
 	st, err := Open(benchDir(b), nil)

@@ -246,7 +246,8 @@ func TestRetentionFloorDiskLimit(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			m := vfs.NewMem()
-			o := &Options{DiskLimit: 2 << 20, Cleaner: Cleaner{Off: true}}
+			var said bytes.Buffer
+			o := &Options{DiskLimit: 2 << 20, Cleaner: Cleaner{Off: true}, Logger: slog.New(slog.NewTextHandler(&said, nil))}
 			if again {
 				o.DiskLimit = 8 << 20
 			}
@@ -290,6 +291,8 @@ func TestRetentionFloorDiskLimit(t *testing.T) {
 			require.LessOrEqual(t, start, int64(150))
 			require.Greater(t, start, int64(130))
 			require.NoError(t, st.Close())
+			require.Contains(t, said.String(), "partition=dead-0 group=g from=0 to=")
+			require.NotContains(t, said.String(), "partition=done-0 group=g")
 		})
 	}
 }
