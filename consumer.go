@@ -395,7 +395,7 @@ func (c *Consumer) await(ctx context.Context, o log.WaitOptions) error {
 			if o.MinBytes == 0 {
 				offset = max(offset, l.r.limit) // all below it has been looked at
 			}
-			c.watched = append(c.watched, log.Watch{Log: l.r.log, Offset: offset})
+			c.watched = append(c.watched, log.Watch{Log: l.r.log, Offset: offset, Cursor: l.r.cur})
 			l.r.count.Publish()
 			l.r.waited = true
 		}
