@@ -459,6 +459,31 @@ func TestTopicsComeAndGo(t *testing.T) {
 	require.Equal(t, names("orders-0", 0, 3), polled(t, c))
 }
 
+// TestTopicGoneBeforeTheGroupKnows: a member whose topic is gone waits for its
+// group to say so.
+func TestTopicGoneBeforeTheGroupKnows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, err := OpenMem(nil)
+		require.NoError(t, err)
+		p := called(t, st, "orders", 1, 3, TopicConfig{})[0]
+		c, err := st.Consumer(ConsumerConfig{Group: "g", Pattern: "orders"})
+		require.NoError(t, err)
+		require.Len(t, polled(t, c), 3)
+		require.NoError(t, c.Seek(pos("orders", 0, 1)))
+		p.topic.deleted.Store(true)
+		soon, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		_, err = c.Poll(soon)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		p.topic.deleted.Store(false)
+		require.NoError(t, st.DeleteTopic(ctx, "orders"))
+		require.Empty(t, look(t, c))
+		require.Empty(t, c.Assignment())
+		require.NoError(t, c.Close())
+		require.NoError(t, st.Close())
+	})
+}
+
 // TestWaitingMembers: a Poll that waits takes part in a rebalance, without a
 // goroutine of its own.
 func TestWaitingMembers(t *testing.T) {
