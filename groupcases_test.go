@@ -22,8 +22,8 @@ func (f balancerFunc) Assign(members []Member, parts []Position) map[string][]Po
 	return f(members, parts)
 }
 
-// groupSaved waits until what is to be saved of a group is.
-func groupSaved(st *Store, name string) {
+// awaitSaved waits until what is to be saved of a group is.
+func awaitSaved(st *Store, name string) {
 	st.coordinator.mu.Lock()
 	g := st.coordinator.named[name]
 	st.coordinator.mu.Unlock()
@@ -205,7 +205,7 @@ func TestGroupPattern(t *testing.T) {
 	settle(t, a, all)
 	require.Equal(t, []log.TopicPartition{tp("a", 0)}, a.parts())
 	require.Len(t, all.has, 3)
-	groupSaved(st, "g") // and so __consumer_offsets is there
+	awaitSaved(st, "g") // and so __consumer_offsets is there
 	topics(t, st, map[string]int32{"b": 2})
 	require.NotEmpty(t, a.wakes)
 	settle(t, a, all)
@@ -447,7 +447,7 @@ func TestGroupSaved(t *testing.T) {
 	b := joinAs(t, st, c)
 	require.EqualValues(t, 3, b.generation())
 	b.close()
-	groupSaved(st, "g")
+	awaitSaved(st, "g")
 	v, _ = o.metadata("g")
 	require.EqualValues(t, 4, v.Generation)
 	require.Empty(t, v.Members)
@@ -495,8 +495,10 @@ func TestGroupHeld(t *testing.T) {
 		require.NotEmpty(t, a.wakes)
 		drainChange(a)
 		settle(t, a, b)
-		require.Len(t, a.has, 1)
-		require.Len(t, b.has, 1)
+		for _, m := range []*actor{a, b} {
+			require.Len(t, m.has, 1)
+			require.False(t, m.fresh[m.parts()[0]], "Start is for it")
+		}
 	})
 }
 
@@ -621,7 +623,7 @@ func TestGroupRace(t *testing.T) {
 	wg.Wait()
 	require.NotZero(t, commits.Load())
 	require.Empty(t, st.liveGroups())
-	groupSaved(st, "g")
+	awaitSaved(st, "g")
 	st.coordinator.mu.Lock()
 	require.Empty(t, st.coordinator.named)
 	st.coordinator.mu.Unlock()
