@@ -100,6 +100,8 @@ func (c *ConsumerConfig) check() error {
 		return invalidConfig("ConsumerConfig.AutoCommit needs a Group")
 	case c.Member != "" && c.Group == "":
 		return invalidConfig("ConsumerConfig.Member needs a Group")
+	case max(len(c.Group), len(c.Member)) > maxGroupName:
+		return invalidConfig("ConsumerConfig has a Group of %d bytes, and a Member of %d: allowed are up to %d", len(c.Group), len(c.Member), maxGroupName)
 	case c.PollTimeout < Unlimited:
 		return invalidConfig("ConsumerConfig.PollTimeout is %v: it must not be negative", c.PollTimeout)
 	case c.MinBytes < 0:

@@ -301,3 +301,27 @@ func TestPollSeesCutAtOnce(t *testing.T) {
 
 // watchFeeds waits for what comes.
 func (c *Consumer) watchFeeds(ctx context.Context) error { return c.await(ctx, log.WaitOptions{}) }
+
+// TestNudgeBeforeFirstRecord: a loop that is called away from a batch before it has
+// given a record of it stands where it was, and not at the batch's beginning.
+func TestNudgeBeforeFirstRecord(t *testing.T) {
+	st := memStore(t)
+	p := part(t, st, "orders", TopicConfig{})
+	_, err := p.Append(ctx, make([]Record, 10)...)
+	require.NoError(t, err)
+	c := consumer(t, st, ConsumerConfig{})
+	require.NoError(t, c.Assign(pos("orders", 0, 5)))
+	l, err := c.one(ctx)
+	require.NoError(t, err)
+	c.wait.Nudge()
+	require.True(t, c.each(l, func(rec *Record, err error) bool {
+		t.Errorf("%d is given, %v", rec.Offset, err)
+		return true
+	}))
+	require.Equal(t, []Position{pos("orders", 0, 5)}, c.Assignment())
+	for rec, err := range c.Records(ctx) {
+		require.NoError(t, err)
+		require.EqualValues(t, 5, rec.Offset)
+		break
+	}
+}
