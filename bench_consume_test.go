@@ -58,7 +58,7 @@ func benchConsumeFloor(b *testing.B, each bool) {
 		if err := r.SeekTo(0); err != nil {
 			b.Fatal(err)
 		}
-		for each {
+		if each {
 			for rec, err := range r.Records(ctx) {
 				if err != nil {
 					b.Fatal(err)
@@ -129,7 +129,7 @@ func benchConsume(b *testing.B, partitions int32, members int, each bool) {
 // consumeN takes n records.
 func consumeN(b *testing.B, r *Consumer, n int64, each bool) (got int64) {
 	ctx := context.Background()
-	for each {
+	if each {
 		for rec, err := range r.Records(ctx) {
 			if err != nil {
 				b.Fatal(err)

@@ -10,8 +10,9 @@ import (
 )
 
 // assignment is one answer of a balancer, while it is looked at. Only its address
-// counts: which slots have been given in it already.
-type assignment struct{ given int }
+// counts, by which it is seen which slots have been given in it already: it has a
+// size, so that no other has the same.
+type assignment struct{ _ byte }
 
 // rebalance has the balancer make a new target, if the partitions are others or,
 // so the caller says, the members, and brings the group on its way to it.

@@ -367,7 +367,7 @@ func TestGroupsDescribeMembers(t *testing.T) {
 	}
 	require.EqualValues(t, 30, info.Lag.Records)
 
-	groupSaved(st, "mailer")
+	awaitSaved(st, "mailer")
 	f := followStore(t, m)
 	told, err := f.Groups().Describe(ctx, "mailer")
 	require.NoError(t, err)

@@ -24,10 +24,14 @@ func (s *Store) expireOffsets(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		// First with commits under way: mostly there is nothing to be done.
-		expired, err := g.expired(ctx, keep)
-		if err == nil && len(expired) > 0 {
-			err = o.expire(ctx, g, keep)
+		// First with commits under way: mostly there is nothing to be done. Who is
+		// live is asked before anything is shut or locked: a group's lock comes first.
+		err := g.catchUp(ctx)
+		if err == nil {
+			live := g.live()
+			if len(g.expired(keep, live)) > 0 {
+				err = o.expire(ctx, g, keep, live)
+			}
 		}
 		if err != nil && !errors.Is(err, ErrFailed) && !errors.Is(err, ErrCorrupt) { // which were told when they were found
 			errs = append(errs, err)
@@ -37,14 +41,17 @@ func (s *Store) expireOffsets(ctx context.Context) error {
 }
 
 // expire removes what has expired while nobody can commit.
-func (o *offsets) expire(ctx context.Context, g *offsetsPartition, keep time.Duration) error {
+func (o *offsets) expire(ctx context.Context, g *offsetsPartition, keep time.Duration, live map[string]bool) error {
 	if err := o.gate.shut(ctx); err != nil {
 		return err
 	}
 	defer o.gate.open()
-	keys, err := g.expired(ctx, keep)
-	if err != nil || len(keys) == 0 {
+	if err := g.catchUp(ctx); err != nil {
 		return err
+	}
+	keys := g.expired(keep, live)
+	if len(keys) == 0 {
+		return nil
 	}
 	g.mu.RLock()
 	old := g.mu.state.old
@@ -52,12 +59,8 @@ func (o *offsets) expire(ctx context.Context, g *offsetsPartition, keep time.Dur
 	return g.bury(ctx, keys, old)
 }
 
-// expired are the keys that are to be removed now.
-func (g *offsetsPartition) expired(ctx context.Context, keep time.Duration) ([]offsetsKey, error) {
-	if err := g.catchUp(ctx); err != nil {
-		return nil, err
-	}
-	live := g.live() // before anything is locked: a group's lock comes first
+// expired are the keys that are to be removed now, of what is known.
+func (g *offsetsPartition) expired(keep time.Duration, live map[string]bool) []offsetsKey {
 	now := time.Now().UnixMilli()
 	g.mu.RLock()
 	defer g.mu.RUnlock()
@@ -89,7 +92,7 @@ func (g *offsetsPartition) expired(ctx context.Context, keep time.Duration) ([]o
 		left[k.group] = left[k.group] || !gone
 		return gone
 	})
-	return append(keys, state.keys(func(k offsetsKey) bool { return k.meta && expired(k) })...), nil
+	return append(keys, state.keys(func(k offsetsKey) bool { return k.meta && expired(k) })...)
 }
 
 // live are the groups of the partition that have members.

@@ -23,14 +23,14 @@ func TestStatsGroups(t *testing.T) {
 	require.NoError(t, p.DeleteRecords(ctx, 3))
 	member, err := st.join(ctx, &ConsumerConfig{Group: "c", Topics: []string{"orders"}}, func() {})
 	require.NoError(t, err)
-	groupSaved(st, "c")
+	awaitSaved(st, "c")
 	_, err = st.Groups().List(ctx) // has what was saved read
 	require.NoError(t, err)
 	got := st.Stats().Groups
 	require.Equal(t, []GroupStats{{"a", 0, 1, 7}, {"b", 0, 3, 6}, {"c", 1, 0, 0}}, got)
 	require.Equal(t, "b: 0 members, 3 partitions, behind by 6 records", got[1].String())
 	member.close()
-	groupSaved(st, "c")
+	awaitSaved(st, "c")
 	require.NoError(t, st.Groups().Delete(ctx, "a"))
 	require.NoError(t, st.DeleteTopic(ctx, "orders"))
 	require.Equal(t, []GroupStats{{"b", 0, 1, 0}, {"c", 0, 0, 0}}, st.Stats().Groups)

@@ -123,8 +123,6 @@ func parseSelection(list []string) ([]selection, error) {
 					s.partitions = append(s.partitions, int32(id))
 				}
 			}
-			slices.Sort(s.partitions)
-			s.partitions = slices.Compact(s.partitions)
 		}
 		all = append(all, s)
 	}

@@ -25,7 +25,7 @@ const (
 	maxRounds = 4
 	// spare is how many workers more there may be, should a system give the number
 	// of a process that is gone to a new one: their lines would be one process's.
-	spare = 8
+	spare = 2
 	// patience is for a worker that gives no sign of life.
 	patience = 2 * time.Minute
 )

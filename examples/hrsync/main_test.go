@@ -21,6 +21,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == workerArg || os.Getenv(mainEnv) != "" {
 		main()
 	}
+	// Under -race, every process that ends would take a second to.
+	os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	os.Exit(m.Run())
 }
 

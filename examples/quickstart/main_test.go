@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -123,7 +124,7 @@ func TestSharedLog(t *testing.T) {
 // TestMain: the process that TestKilled kills is this program.
 func TestMain(m *testing.M) {
 	if os.Getenv("QUICKSTART_CHILD") != "" {
-		pollBytes = 1
+		batchBytes, pollBytes = 600, 1 // one batch, of many, at a time
 		main()
 	}
 	os.Exit(m.Run())
@@ -288,42 +289,67 @@ func TestStoppedBeforeCounting(t *testing.T) {
 	require.NotRegexp(t, `(?m)^(group|total) `, stdout)
 }
 
-// TestKilled kills the program at any moment, again and again. What the group has
-// committed always says what was counted below it, and the last run, which is left
-// alone, has counted all that is stored, once.
+// TestKilled kills the program while it writes, and while it counts. What the group
+// has committed always says what was counted below it, and the last run, which is
+// left alone, has counted all that is stored, once.
 func TestKilled(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "store")
-	path, _ := logFile(t, 2000)
-	child := func(ctx context.Context) error {
-		cmd := exec.CommandContext(ctx, self, "-dir", dir, path)
+	path, _ := logFile(t, 300)
+	// child runs the program, and calls seen with each line that it prints.
+	child := func(seen func(line string, p *os.Process)) error {
+		cmd := exec.Command(self, "-dir", dir, path)
 		cmd.Env = append(os.Environ(), "QUICKSTART_CHILD=1")
-		return cmd.Run()
+		stdout, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		for in := bufio.NewScanner(stdout); in.Scan(); {
+			seen(in.Text(), cmd.Process)
+		}
+		return cmd.Wait()
 	}
-	began := time.Now()
-	require.NoError(t, child(context.Background()))
-	took := time.Since(began)
+	phases := []string{"store ", "write ", "read "}
+	var began [3]time.Time
+	require.NoError(t, child(func(line string, _ *os.Process) {
+		for i, phase := range phases {
+			if strings.HasPrefix(line, phase) {
+				began[i] = time.Now()
+			}
+		}
+	}))
+	before, _ := requireCounts(t, dir)
 	killed, partly := 0, 0
-	for range 8 {
-		ctx, cancel := context.WithTimeout(context.Background(), rand.N(took))
-		if child(ctx) != nil {
+	for n := range 6 {
+		phase := n % 2
+		var timer *time.Timer
+		err := child(func(line string, p *os.Process) {
+			if strings.HasPrefix(line, phases[phase]) {
+				after := rand.N(began[phase+1].Sub(began[phase]))
+				timer = time.AfterFunc(after, func() { _ = p.Kill() })
+			}
+		})
+		timer.Stop()
+		if err != nil {
 			killed++
 		}
-		cancel()
-		if left := requireCounts(t, dir); left > 0 {
+		done, left := requireCounts(t, dir)
+		require.GreaterOrEqual(t, done, before)
+		if done > before && left > 0 {
 			partly++
 		}
+		before = done
 	}
-	t.Logf("killed %d times, %d of them with something left to count", killed, partly)
+	t.Logf("killed %d times, %d of them in the middle of counting", killed, partly)
 	require.Positive(t, killed)
-	require.NoError(t, child(context.Background()))
-	require.Zero(t, requireCounts(t, dir))
+	require.NoError(t, child(func(string, *os.Process) {}))
+	_, left := requireCounts(t, dir)
+	require.Zero(t, left)
 }
 
 // requireCounts compares what the group has committed with what is stored below it,
-// and returns how many records are above.
-func requireCounts(t *testing.T, dir string) (left int64) {
+// and returns how many records are there, and how many above.
+func requireCounts(t *testing.T, dir string) (done, left int64) {
 	t.Helper()
 	ctx := context.Background()
 	st, err := leat.Open(dir, nil)
@@ -347,9 +373,10 @@ func requireCounts(t *testing.T, dir string) (left int64) {
 		got, err := parseCounts(at[0].Metadata)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
+		done += max(at[0].Offset, 0)
 		left += p.HighWatermark() - max(at[0].Offset, 0)
 	}
-	return left
+	return done, left
 }
 
 // TestCounts: counts and text are each other's inverse, and the text has a bound.

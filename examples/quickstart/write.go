@@ -13,10 +13,11 @@ import (
 	"github.com/leatlog/leat"
 )
 
-const (
-	batchBytes = 256 << 10 // larger batches compress better, and take fewer syncs
-	lineBytes  = 256 << 10 // no line is longer
-)
+// batchBytes makes batches larger than they are by default: these compress better,
+// and take fewer syncs.
+var batchBytes = 256 << 10
+
+const lineBytes = 256 << 10 // no line is longer
 
 // write gives the lines to a producer, and returns when all of them are on stable
 // storage. When ctx ends, those that were read until then are.
