@@ -325,3 +325,63 @@ func TestNudgeBeforeFirstRecord(t *testing.T) {
 		break
 	}
 }
+
+// TestPollWaitsInsideBatch: a high watermark inside a batch is nothing to read yet,
+// and Poll does not go round in circles for it.
+func TestPollWaitsInsideBatch(t *testing.T) {
+	for _, least := range []int{0, 10} {
+		synctest.Test(t, func(t *testing.T) {
+			st, err := openFS(vfs.NewMem(), nil)
+			require.NoError(t, err)
+			p := part(t, st, "orders", TopicConfig{External: ExternalWatermark})
+			_, err = p.Append(ctx, make([]Record, 10)...)
+			require.NoError(t, err)
+			require.NoError(t, p.SetHighWatermark(5))
+			c, err := st.Consumer(ConsumerConfig{MinBytes: least, MaxWait: time.Second})
+			require.NoError(t, err)
+			require.NoError(t, c.Assign(pos("orders", 0, 0)))
+			l, blocked, err := c.collect(ctx, 1)
+			require.NoError(t, err)
+			require.Nil(t, l)
+			require.Nil(t, blocked)
+			soon, cancel := context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+			require.ErrorIs(t, c.await(soon, log.WaitOptions{MinBytes: int64(least), MaxWait: time.Second}), context.DeadlineExceeded)
+			require.NoError(t, p.SetHighWatermark(10))
+			batches, err := c.Poll(ctx)
+			require.NoError(t, err)
+			require.Len(t, batches, 1)
+			require.NoError(t, errors.Join(c.Close(), st.Close()))
+		})
+	}
+}
+
+// TestLatestOfAddedPartition: of a partition that comes later nothing is left out,
+// whatever Start says.
+func TestLatestOfAddedPartition(t *testing.T) {
+	for _, group := range []string{"g", ""} {
+		st := memStore(t)
+		p := called(t, st, "orders", 1, 5, TopicConfig{})[0]
+		c := consumer(t, st, ConsumerConfig{Group: group, Topics: []string{"orders"}, Start: Latest})
+		require.Empty(t, look(t, c))
+		require.NoError(t, p.Topic().AddPartitions(ctx, 2))
+		late, err := p.Topic().Partition(1)
+		require.NoError(t, err)
+		add(t, late, 3)
+		require.Equal(t, names("orders-1", 0, 3), look(t, c), "group %q", group)
+	}
+}
+
+// TestAutoCommitOfDeletedTopic: there is nothing to be committed of it.
+func TestAutoCommitOfDeletedTopic(t *testing.T) {
+	st := memStore(t)
+	called(t, st, "orders", 1, 5, TopicConfig{})
+	mail := called(t, st, "other", 1, 5, TopicConfig{})[0]
+	c := consumer(t, st, ConsumerConfig{Group: "g", Pattern: "o.*", AutoCommit: time.Hour})
+	require.Len(t, polled(t, c), 10)
+	require.NoError(t, st.DeleteTopic(ctx, "orders"))
+	add(t, mail, 1)
+	require.Equal(t, names("other-0", 5, 6), polled(t, c))
+	require.NoError(t, c.Close())
+	require.Equal(t, int64(5), committedBy(t, st, "g", "other", 0))
+}

@@ -40,3 +40,24 @@ func TestRetentionFloorOfCutLog(t *testing.T) {
 		require.NoError(t, st.Close())
 	}
 }
+
+// TestRetentionFloorAtBoundary: of a partition that is not open the oldest segment
+// goes when all of it is committed, and not a record before.
+func TestRetentionFloorAtBoundary(t *testing.T) {
+	m := vfs.NewMem()
+	for i, want := range []int64{0, 1, 3} {
+		st, err := openFS(m, nil)
+		require.NoError(t, err)
+		if i == 0 {
+			kilobytes(t, part(t, st, "orders", forGroups(0, "g")), 10)
+		}
+		commitAs(t, st, "g", spot("orders", 0, want))
+		require.NoError(t, st.Close())
+		st, err = openFS(m, nil)
+		require.NoError(t, err)
+		_, err = st.Retain(ctx)
+		require.NoError(t, err)
+		require.EqualValues(t, want, reopened(t, st, "orders").LogStartOffset())
+		require.NoError(t, st.Close())
+	}
+}
