@@ -385,3 +385,52 @@ func TestAutoCommitOfDeletedTopic(t *testing.T) {
 	require.NoError(t, c.Close())
 	require.Equal(t, int64(5), committedBy(t, st, "g", "other", 0))
 }
+
+// TestAutoCommitAfterCommit: what was committed by hand is done with, and not taken
+// back by the automatic commit.
+func TestAutoCommitAfterCommit(t *testing.T) {
+	st := memStore(t)
+	called(t, st, "orders", 1, 5, TopicConfig{})
+	conf := ConsumerConfig{Group: "g", Topics: []string{"orders"}, AutoCommit: time.Hour, MaxBytes: 1}
+	for i, commit := range []func(c *Consumer) error{
+		func(c *Consumer) error { return c.Commit(ctx) },
+		func(c *Consumer) error { return c.Commit(ctx, c.Assignment()...) },
+	} {
+		c := consumer(t, st, conf)
+		require.Len(t, polled(t, c), 1)
+		require.NoError(t, commit(c))
+		require.NoError(t, c.Close())
+		require.EqualValues(t, i+1, committedBy(t, st, "g", "orders", 0))
+	}
+}
+
+// TestFailureGoesWithItsPartition: what is wrong with a partition is not told to who
+// has given it up.
+func TestFailureGoesWithItsPartition(t *testing.T) {
+	st := memStore(t)
+	parts := called(t, st, "orders", 2, 5, TopicConfig{})
+	commitAs(t, st, "g", pos("orders", 0, 2), pos("orders", 1, 2))
+	require.NoError(t, parts[1].DeleteRecords(ctx, 4))
+	conf := ConsumerConfig{Group: "g", Topics: []string{"orders"}}
+	a := consumer(t, st, conf)
+	require.Equal(t, names("orders-0", 2, 5), polled(t, a), "the other one's turn to tell comes")
+	require.NotNil(t, a.failing)
+	b := consumer(t, st, conf)
+	look(t, a)
+	require.Equal(t, []Position{pos("orders", 0, 5)}, a.Assignment())
+	_, err := b.Poll(ctx)
+	require.ErrorIs(t, err, ErrOffsetOutOfRange)
+}
+
+// TestAutoCommitLeavesLastPoll: what the last Poll gave is not done with when the
+// consumer is closed, also if it was all that there was.
+func TestAutoCommitLeavesLastPoll(t *testing.T) {
+	st := memStore(t)
+	p := called(t, st, "orders", 1, 5, TopicConfig{})[0]
+	c := consumer(t, st, ConsumerConfig{Group: "g", Topics: []string{"orders"}, AutoCommit: time.Hour})
+	require.Len(t, polled(t, c), 5)
+	add(t, p, 2)
+	require.Len(t, polled(t, c), 2)
+	require.NoError(t, c.Close())
+	require.Equal(t, int64(5), committedBy(t, st, "g", "orders", 0))
+}
