@@ -434,3 +434,16 @@ func TestAutoCommitLeavesLastPoll(t *testing.T) {
 	require.NoError(t, c.Close())
 	require.Equal(t, int64(5), committedBy(t, st, "g", "orders", 0))
 }
+
+// TestSeekToOvertakenCommit: a Seek to a commit that retention has overtaken leads to
+// what OutOfRange says.
+func TestSeekToOvertakenCommit(t *testing.T) {
+	st := memStore(t)
+	p := called(t, st, "orders", 1, 8, TopicConfig{})[0]
+	c := consumer(t, st, ConsumerConfig{Group: "g", Topics: []string{"orders"}, OutOfRange: OutOfRangeEarliest})
+	require.Len(t, polled(t, c), 8)
+	require.NoError(t, c.Commit(ctx, pos("orders", 0, 2)))
+	require.NoError(t, p.DeleteRecords(ctx, 4))
+	require.NoError(t, c.Seek(pos("orders", 0, CommittedOffset)))
+	require.Equal(t, names("orders-0", 4, 8), polled(t, c))
+}
