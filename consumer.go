@@ -101,6 +101,8 @@ func (c *ConsumerConfig) check() error {
 		return invalidConfig("ConsumerConfig.AutoCommit needs a Group")
 	case c.Member != "" && c.Group == "":
 		return invalidConfig("ConsumerConfig.Member needs a Group")
+	case max(len(c.Group), len(c.Member)) > maxGroupName:
+		return invalidConfig("ConsumerConfig has a Group of %d bytes, and a Member of %d: allowed are up to %d", len(c.Group), len(c.Member), maxGroupName)
 	case c.PollTimeout < Unlimited:
 		return invalidConfig("ConsumerConfig.PollTimeout is %v: it must not be negative", c.PollTimeout)
 	case c.MinBytes < 0:
@@ -396,7 +398,7 @@ func (c *Consumer) await(ctx context.Context, o log.WaitOptions) error {
 			if o.MinBytes == 0 {
 				offset = max(offset, l.r.limit) // all below it has been looked at
 			}
-			c.watched = append(c.watched, log.Watch{Log: l.r.log, Offset: offset})
+			c.watched = append(c.watched, log.Watch{Log: l.r.log, Offset: offset, Cursor: l.r.cur})
 			l.r.count.Publish()
 			l.r.waited = true
 		}

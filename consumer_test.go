@@ -321,7 +321,7 @@ func TestConsumerConfigRefused(t *testing.T) {
 	for _, c := range []ConsumerConfig{
 		{Topics: []string{"a"}, Pattern: "a"}, {OutOfRange: 3}, {Isolation: 2}, {AutoCommit: -1}, {AutoCommit: 1},
 		{Member: "m"}, {PollTimeout: -2}, {MinBytes: -1}, {MaxBytes: -1}, {MaxWait: -1}, {Start: LastN(-1)}, {Start: At(-1)},
-		{Pattern: "("},
+		{Pattern: "("}, {Group: strings.Repeat("g", 32768)}, {Group: "g", Member: strings.Repeat("m", 32768)},
 	} {
 		_, err := st.Consumer(c)
 		require.ErrorIs(t, err, ErrInvalidConfig, "%+v", c)

@@ -225,7 +225,9 @@ func (c *Consumer) move(to []target) error {
 	}
 	for _, x := range to {
 		x.feed.stand(x.offset, x.epoch)
-		x.feed.done = x.offset
+		if !x.feed.served || x.offset < x.feed.done { // else what it gave may not be done with
+			x.feed.done = x.offset
+		}
 		x.feed.moves++
 		x.feed.cut = x.feed.r.lost()
 	}

@@ -3,7 +3,6 @@ package leat
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +16,8 @@ import (
 // storage; concurrent commits share one sync.
 //
 // A commit below the log start offset is allowed: what was done was done.
-// *OffsetError: a position beyond the high watermark, or negative.
+// *OffsetError: a position beyond the high watermark, negative, or reached before the
+// log was cut below it, so that other records lie there now.
 // ErrMetadataTooLarge: Metadata of more than 4096 bytes. ErrNotAssigned: of a
 // partition that the consumer does not have; ErrRebalanced: of one that the group has
 // taken from it. ErrGroupNotEmpty: the consumer has its partitions from Assign, and the
@@ -56,7 +56,7 @@ func (c *Consumer) Commit(ctx context.Context, at ...Position) error {
 func (c *Consumer) commitFeeds(ctx context.Context, feeds []*feed, of func(*feed) int64) error {
 	var at []Position
 	for _, l := range feeds {
-		if offset := of(l); offset >= 0 && offset != l.saved {
+		if offset := of(l); offset >= 0 && offset != c.saved(l) {
 			at = append(at, Position{Topic: l.part.topic.name, Partition: l.part.id, Offset: offset})
 		}
 	}
@@ -74,9 +74,29 @@ func (c *Consumer) commitFeeds(ctx context.Context, feeds []*feed, of func(*feed
 	return nil
 }
 
+// saved is the last commit of a feed, -1 if there is none, as far as is known. A
+// member alone commits for what is his; of what was assigned by hand, others may have.
+func (c *Consumer) saved(l *feed) int64 {
+	if c.member != nil {
+		return l.saved
+	}
+	if o, ok, err := c.committed(l); err == nil && ok {
+		return o.offset
+	}
+	return -1
+}
+
 // commit commits positions of feeds.
 func (c *Consumer) commit(ctx context.Context, at []Position) error {
 	return c.store.commitOffsets(ctx, c.config.Group, at, func() (func(), error) {
+		// Here, with the epochs to be stored found out already: of a later cut they tell.
+		for i := range at {
+			if l := c.byPart[log.TopicPartition{Topic: at[i].Topic, Partition: at[i].Partition}]; l != nil {
+				if err := l.standing(at[i].Offset); err != nil {
+					return nil, err
+				}
+			}
+		}
 		if c.member == nil {
 			return c.store.emptyGroup(c.config.Group)
 		}
@@ -177,19 +197,25 @@ func (c *Consumer) commitDue(ctx context.Context) error {
 }
 
 // commitDone commits, with AutoCommit, what of these feeds the caller has come back
-// from. Of feeds that the group has taken meanwhile, that is another's.
+// from. Of feeds that the group has taken meanwhile, that is another's. One that
+// cannot be committed does not keep the others from it.
 func (c *Consumer) commitDone(ctx context.Context, feeds []*feed) error {
 	if c.config.AutoCommit <= 0 {
 		return nil
 	}
 	done := func(l *feed) int64 { return l.done }
 	err := c.commitFeeds(ctx, feeds, done)
-	if !errors.Is(err, ErrRebalanced) {
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
 		return err
 	}
+	// What is wrong with one shall not keep the others from being committed.
 	var errs []error
-	for l := range slices.Values(feeds) {
-		if err := c.commitFeeds(ctx, []*feed{l}, done); err != nil && !errors.Is(err, ErrRebalanced) {
+	for _, l := range feeds {
+		err := c.commitFeeds(ctx, []*feed{l}, done)
+		if err == nil || errors.Is(err, ErrRebalanced) {
+			continue
+		}
+		if n := len(errs); n == 0 || errs[n-1].Error() != err.Error() {
 			errs = append(errs, err)
 		}
 	}

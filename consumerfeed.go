@@ -17,6 +17,7 @@ type feed struct {
 	// begins then.
 	r      *Reader
 	start  Start // if offset is -1: where to begin, once that can be told
+	first  int64 // what start meant, when it could not be told what is committed; else -1
 	offset int64
 	epoch  int32 // of the record before offset, -1: not known
 
@@ -73,7 +74,7 @@ func (l *feed) position() int64 {
 // newFeed is a partition to be read from offset on, or, if that is CommittedOffset,
 // from where the group has committed or else from start.
 func newFeed(p *Partition, offset int64, start Start) *feed {
-	return &feed{part: p, start: start, offset: offset, epoch: -1, done: offset, saved: -1}
+	return &feed{part: p, start: start, first: -1, offset: offset, epoch: -1, done: offset, saved: -1}
 }
 
 // open makes the reader, and finds out where to begin.
@@ -99,13 +100,21 @@ func (l *feed) begin(c *Consumer, r *Reader) error {
 	o, ok, err := c.committed(l)
 	switch {
 	case err != nil:
+		if l.first < 0 && l.start.kind != startAt {
+			// What comes from now on is not to be skipped, if nothing is committed.
+			if offset, e := l.part.resolve(l.start, r.log, r.committed); e == nil {
+				l.first = offset
+			}
+		}
 		return err
 	case ok:
 		l.offset, l.epoch, l.saved = o.offset, o.epoch, o.offset
 		return nil
 	}
 	offset := l.start.n // OutOfRange says what happens if it is not there
-	if l.start.kind != startAt {
+	if l.first >= 0 {
+		offset = l.first
+	} else if l.start.kind != startAt {
 		if offset, err = l.part.resolve(l.start, r.log, r.committed); err != nil {
 			return err
 		}
@@ -120,8 +129,14 @@ func (l *feed) begin(c *Consumer, r *Reader) error {
 // lost is survived for where the reader was set to: the record before may have
 // been taken back since the position was committed.
 func (r *Reader) lost() *OffsetError {
-	e, _ := r.survived().(*OffsetError)
-	return e
+	if e, _ := r.survived().(*OffsetError); e != nil {
+		return e
+	}
+	start, known := r.log.LogStartOffset(), r.log.LatestEpoch()
+	if r.epoch > known && known >= 0 && r.offset > start && !r.log.Followed() { // which may not know it yet
+		return &OffsetError{Topic: r.p.topic.name, Partition: r.p.id, Offset: r.offset, Start: start, End: start}
+	}
+	return nil
 }
 
 // settle notes that the log was cut below the position, if it was, so that what
@@ -135,6 +150,30 @@ func (l *feed) settle() {
 	if errors.As(l.r.truncated(), &gone) && l.cut == nil {
 		l.cut = gone
 	}
+}
+
+// standing tells whether what was read up to an offset is still what lies there.
+func (l *feed) standing(offset int64) error {
+	if l.r == nil {
+		return nil
+	}
+	l.settle()
+	offset = min(offset, l.r.offset)
+	end := offset
+	if l.cut != nil {
+		end = min(end, l.cut.End)
+	}
+	now := l.r.log
+	if g := l.part.log.Load(); g != now && g != nil && l.r.epoch >= 0 { // it was reopened
+		now = g
+		if _, e := g.EndOffsetForEpoch(l.r.epoch); e >= 0 {
+			end = min(end, e)
+		}
+	}
+	if offset > end {
+		return &OffsetError{Topic: l.part.topic.name, Partition: l.part.id, Offset: offset, Start: now.LogStartOffset(), End: end}
+	}
+	return nil
 }
 
 // stand moves the reader, without a look whether it can be there.

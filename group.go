@@ -103,7 +103,6 @@ type group struct {
 	// mu guards what follows. It is never held while the disk works; a balancer and
 	// the wake of a member are called with it.
 	mu       sync.Mutex
-	loaded   bool // the generation goes on from what was saved
 	kept     int  // by those who have taken it
 	dead     bool // the coordinator has forgotten it
 	closed   bool // with the store
@@ -233,9 +232,8 @@ func (g *group) join(m *member, saved int32) (wait <-chan struct{}, err error) {
 	case g.held > 0:
 		return g.released, nil
 	}
-	if !g.loaded {
-		g.loaded = true
-		g.generation.Store(max(saved, 0))
+	if now := g.generation.Load(); saved > now { // before a restart, or by Groups.Commit
+		g.generation.Store(saved)
 	}
 	for m.id == "" {
 		g.made++

@@ -95,9 +95,8 @@ func (s *Store) groupIsLive(name string) bool {
 
 // emptyGroup holds a group without members, so that nobody joins while its
 // offsets are reset or deleted: until release they wait, and who has timed out stays
-// away. Then the group begins where its commits say, or at Start: what it remembered
-// of partitions without a commit is forgotten. ErrGroupNotEmpty: it has members, or
-// a commit of one who has left is under way.
+// away. ErrGroupNotEmpty: it has members, or a commit of one who has left is under
+// way.
 func (s *Store) emptyGroup(name string) (release func(), err error) {
 	for {
 		g, err := s.coordinator.take(s, name)
@@ -126,9 +125,6 @@ func (s *Store) emptyGroup(name string) (release func(), err error) {
 func (g *group) release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for t, memory := range g.memory {
-		memory.begun, memory.first = nil, t.cfg().Partitions
-	}
 	if g.held--; g.held > 0 {
 		return
 	}
@@ -137,4 +133,23 @@ func (g *group) release() {
 		m.tell()
 	}
 	g.tidy()
+}
+
+// forgetBegun makes a group that emptyGroup holds begin at Start in topics, without
+// any in all, where nothing is committed: what it remembered is forgotten.
+func (s *Store) forgetBegun(name string, topics ...string) {
+	c := &s.coordinator
+	c.mu.Lock()
+	g := c.named[name]
+	c.mu.Unlock()
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for t, memory := range g.memory {
+		if len(topics) == 0 || slices.Contains(topics, t.name) {
+			memory.begun, memory.first = nil, t.cfg().Partitions
+		}
+	}
 }

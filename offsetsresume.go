@@ -2,6 +2,22 @@ package leat
 
 import "github.com/leatlog/leat/log"
 
+// standing is the committed offset, or where what was read before it ends now, if the
+// log, which may be nil, was cut below it since: see resume.
+func (c *committed) standing(l *log.Log) int64 {
+	if l == nil || c.epoch < 0 {
+		return c.offset
+	}
+	e, end := l.EndOffsetForEpoch(c.epoch)
+	switch {
+	case end >= 0:
+		return min(c.offset, end)
+	case e < 0 && l.LatestEpoch() >= 0:
+		return min(c.offset, l.LogStartOffset())
+	}
+	return c.offset
+}
+
 // resume is the offset from which a group goes on, if the log still has what it
 // has read there. The leader epoch that the commit has stored is asked for
 // (KIP-320): one that ended below the offset, or that the log does not know, is

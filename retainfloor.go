@@ -32,8 +32,9 @@ func (s *Store) floorsOf(ctx context.Context, t *Topic) (floors, error) {
 
 // of is the floor of a partition as it is now. Commits that come later raise it:
 // what it allows stays allowed. A group that has committed nothing here keeps
-// everything.
-func (f *floors) of(id int32) (log.Floor, error) {
+// everything. l is its log, nil if it is not open: a commit from before it was cut
+// stands for no more than was left.
+func (f *floors) of(id int32, l *log.Log) (log.Floor, error) {
 	if len(f.groups) == 0 {
 		return log.Floor{}, nil
 	}
@@ -45,7 +46,7 @@ func (f *floors) of(id int32) (log.Floor, error) {
 		}
 		offset := int64(0)
 		if ok {
-			offset = max(c.offset, 0)
+			offset = max(c.standing(l), 0)
 		}
 		if i == 0 || offset < slowest.Offset {
 			slowest.Offset, slowest.Group = offset, group

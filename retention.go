@@ -167,13 +167,13 @@ func (s *Store) retain(ctx context.Context, topics []*Topic, next map[partitionI
 				return sum, errors.Join(append(errs, ErrClosed)...)
 			}
 			rules := rules
-			if rules.Floor, err = floors.of(id); err != nil {
+			if rules.Floor, err = floors.of(id, t.opened(id)); err != nil {
 				if rules.Delete = false; !told {
 					told = true // it will be the same for the others
 					errs = append(errs, err)
 				}
 			}
-			d, err := s.retainPartition(ctx, t, id, rules, now, next)
+			d, err := s.retainPartition(ctx, t, id, rules, &floors, now, next)
 			sum.Segments += d.Segments
 			sum.Bytes += d.Bytes
 			if err != nil && !t.deleted.Load() {
@@ -184,7 +184,7 @@ func (s *Store) retain(ctx context.Context, topics []*Topic, next map[partitionI
 	return sum, errors.Join(errs...)
 }
 
-func (s *Store) retainPartition(ctx context.Context, t *Topic, id int32, rules log.Retention, now time.Time, next map[partitionID]quiet) (Deleted, error) {
+func (s *Store) retainPartition(ctx context.Context, t *Topic, id int32, rules log.Retention, floors *floors, now time.Time, next map[partitionID]quiet) (Deleted, error) {
 	l := t.opened(id)
 	if l == nil {
 		key := partitionID{t.id, id}
@@ -207,6 +207,9 @@ func (s *Store) retainPartition(ctx context.Context, t *Topic, id int32, rules l
 		}
 		var err error
 		if l, err = t.handle(id).use(); err != nil {
+			return Deleted{}, err
+		}
+		if rules.Floor, err = floors.of(id, l); err != nil {
 			return Deleted{}, err
 		}
 	}

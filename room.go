@@ -104,7 +104,7 @@ type oldSegment struct {
 
 // lookAt finds out how old the oldest segment is; false when it cannot go.
 func (s *Store) lookAt(o *oldSegment) bool {
-	floor, err := o.floors.of(o.id)
+	floor, err := o.floors.of(o.id, o.log)
 	if err != nil {
 		s.logger.Warn("disk limit: partition is passed over", "partition", folderName(o.topic.name, o.id), "err", err)
 		return false
@@ -132,7 +132,7 @@ func (s *Store) deleteOldest(ctx context.Context, o *oldSegment) (Deleted, error
 			return Deleted{}, err
 		}
 	}
-	floor, err := o.floors.of(o.id)
+	floor, err := o.floors.of(o.id, o.log)
 	if err != nil {
 		return Deleted{}, err
 	}

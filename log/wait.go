@@ -124,6 +124,8 @@ func (w *Waiter) drain() {
 type Watch struct {
 	Log    *Log
 	Offset int64
+	// Cursor, if not nil, is who reads: when it is stale, that is to be met too.
+	Cursor *Cursor
 
 	seen   int64 // the end of what could be seen when last looked; Offset if that is more
 	bytes  int64 // whole batches up to there
@@ -228,7 +230,7 @@ func (w *Waiter) look(at []Watch, o WaitOptions, first bool) (total int64, enoug
 	for i := range at {
 		a := &at[i]
 		l := a.Log
-		if l.ended() || a.Offset < l.start.Load() || a.Offset > l.end.Load() {
+		if l.ended() || a.Offset < l.start.Load() || a.Offset > l.end.Load() || a.stale() {
 			return 0, true
 		}
 		end := l.Visible(o.Committed)
@@ -270,7 +272,7 @@ func (w *Waiter) enlist(at []Watch, committed bool) bool {
 		a.ticket.w = w
 		a.Log.tail.add(&a.ticket, a.seen, committed)
 		end := max(a.Log.Visible(committed), a.Offset)
-		if end != a.seen || a.Log.ended() || a.Offset < a.Log.start.Load() || a.Offset > a.Log.end.Load() {
+		if end != a.seen || a.Log.ended() || a.Offset < a.Log.start.Load() || a.Offset > a.Log.end.Load() || a.stale() {
 			same = false
 		}
 		if end < a.seen {
@@ -279,6 +281,10 @@ func (w *Waiter) enlist(at []Watch, committed bool) bool {
 	}
 	return same
 }
+
+// stale tells whether the log was truncated since it was read. One that is followed
+// says it by its ends.
+func (a *Watch) stale() bool { return a.Cursor != nil && !a.Log.Followed() && a.Cursor.Stale() }
 
 // leave takes all tickets back.
 func (w *Waiter) leave(at []Watch) {
