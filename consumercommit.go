@@ -76,7 +76,7 @@ func (c *Consumer) commitFeeds(ctx context.Context, feeds []*feed, of func(*feed
 
 // commit commits positions of feeds.
 func (c *Consumer) commit(ctx context.Context, at []Position) error {
-	return c.store.commitOffsets(ctx, c.config.Group, at, func() (func(), error) {
+	err := c.store.commitOffsets(ctx, c.config.Group, at, func() (func(), error) {
 		if c.member == nil {
 			return c.store.emptyGroup(c.config.Group)
 		}
@@ -86,6 +86,10 @@ func (c *Consumer) commit(ctx context.Context, at []Position) error {
 		}
 		return c.member.fence(parts)
 	})
+	if err == nil && c.member != nil {
+		c.member.hasCommitted(at)
+	}
+	return err
 }
 
 // Committed is what the group has committed of the partitions that the consumer

@@ -67,6 +67,13 @@ func (c *coordinator) take(s *Store, name string) (*group, error) {
 	}
 }
 
+// known is the group of a name, nil if nothing is remembered of it.
+func (c *coordinator) known(name string) *group {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.named[name]
+}
+
 func (c *coordinator) groups() []*group {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,7 +110,6 @@ type group struct {
 	// mu guards what follows. It is never held while the disk works; a balancer and
 	// the wake of a member are called with it.
 	mu       sync.Mutex
-	loaded   bool // the generation goes on from what was saved
 	kept     int  // by those who have taken it
 	dead     bool // the coordinator has forgotten it
 	closed   bool // with the store
@@ -233,10 +239,7 @@ func (g *group) join(m *member, saved int32) (wait <-chan struct{}, err error) {
 	case g.held > 0:
 		return g.released, nil
 	}
-	if !g.loaded {
-		g.loaded = true
-		g.generation.Store(max(saved, 0))
-	}
+	g.raise(saved)
 	for m.id == "" {
 		g.made++
 		id := fmt.Sprintf("consumer-%d", g.made)
@@ -251,6 +254,13 @@ func (g *group) join(m *member, saved int32) (wait <-chan struct{}, err error) {
 	}
 	m.armLocked(m.timeout)
 	return nil, nil
+}
+
+// raise makes the generation one that was seen elsewhere, if that is higher.
+func (g *group) raise(generation int32) {
+	if generation > g.generation.Load() {
+		g.generation.Store(generation)
+	}
 }
 
 // admit makes m a member, for the first time or again.

@@ -284,6 +284,7 @@ func TestGroupBegin(t *testing.T) {
 	b.close()
 	release, err := st.emptyGroup("g")
 	require.NoError(t, err)
+	st.forgetBegun("g", func(topic string) bool { return topic == "orders" })
 	release()
 	d := joinAs(t, st, c)
 	settle(t, d)

@@ -100,10 +100,10 @@ func (m *member) enter() {
 	}
 }
 
-// leave says that Poll returns. From now on the time runs.
+// leave says that Poll returns. From now on the time runs. One who is timed out this
+// moment waits until that is done, as in enter.
 func (m *member) leave() {
-	m.away.Store(m.group.now())
-	if m.timeout > 0 && !m.armed.Load() {
+	if m.away.Swap(m.group.now()) == memberGone || m.timeout > 0 && !m.armed.Load() {
 		m.group.mu.Lock()
 		defer m.group.mu.Unlock()
 		m.armLocked(m.timeout)
@@ -334,6 +334,20 @@ func (g *group) committed(parts []log.TopicPartition) {
 		delete(g.commits, tp)
 		if s := g.slot(tp); s != nil {
 			g.give(s)
+		}
+	}
+	g.tidy()
+}
+
+// hasCommitted says that partitions are committed: where they were begun need not be
+// remembered any more.
+func (m *member) hasCommitted(at []Position) {
+	g := m.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range at {
+		if t := g.topics[at[i].Topic]; t != nil && g.memory[t.topic] != nil {
+			delete(g.memory[t.topic].begun, at[i].Partition)
 		}
 	}
 	g.tidy()

@@ -122,7 +122,11 @@ func (g *Groups) Delete(ctx context.Context, group string) error {
 		}
 		return err
 	}
-	return g.store.removeOffsets(ctx, group, nil)
+	if err := g.store.removeOffsets(ctx, group, nil); err != nil {
+		return err
+	}
+	g.store.forgetBegun(group, func(string) bool { return true })
+	return nil
 }
 
 // DeleteOffsets deletes what a group has committed in some topics. One that it has
@@ -153,7 +157,11 @@ func (g *Groups) DeleteOffsets(ctx context.Context, group string, topics ...stri
 	if len(parts) == 0 {
 		return nil
 	}
-	return g.store.removeOffsets(ctx, group, parts)
+	if err := g.store.removeOffsets(ctx, group, parts); err != nil {
+		return err
+	}
+	g.store.forgetBegun(group, func(topic string) bool { return slices.Contains(topics, topic) })
+	return nil
 }
 
 // hold keeps members from joining a group that has none, until release is called.
