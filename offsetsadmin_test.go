@@ -330,21 +330,21 @@ func TestOffsetsGate(t *testing.T) {
 		require.NoError(t, g.shut(ctx))
 		require.ErrorIs(t, g.enter(over), context.DeadlineExceeded)
 		require.ErrorIs(t, g.shut(over), context.DeadlineExceeded)
-		entered := 0
+		var entered atomic.Int32
 		go func() {
 			require.NoError(t, g.enter(ctx))
-			entered++
+			entered.Add(1)
 			time.Sleep(time.Minute)
-			entered--
+			entered.Add(-1)
 			g.leave()
 		}()
 		synctest.Wait()
-		require.Zero(t, entered)
+		require.Zero(t, entered.Load())
 		g.open()
 		synctest.Wait()
-		require.Equal(t, 1, entered)
+		require.EqualValues(t, 1, entered.Load())
 		require.NoError(t, g.shut(ctx))
-		require.Zero(t, entered)
+		require.Zero(t, entered.Load())
 		g.open()
 	})
 }
