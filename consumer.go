@@ -62,7 +62,8 @@ const defaultMaxBytes = 1 << 20 // as Kafka's max.partition.fetch.bytes
 
 // Consumer returns a consumer. ErrInvalidConfig says which value is not allowed;
 // ErrReadOnly: the store is open for reading, and cannot keep positions of a
-// Group. Close it when done.
+// Group. ErrUnknownTopic; ErrMemberExists; *CorruptError and ErrFailed: nobody can
+// read what the group has committed. Close it when done.
 func (s *Store) Consumer(c ConsumerConfig) (*Consumer, error) {
 	if err := c.check(); err != nil {
 		return nil, err
