@@ -37,6 +37,7 @@ type member struct {
 	sub    *subscription
 	config subscriptionConfig
 	owned  map[*slot]struct{}
+	known  map[string]*Topic    // that there were when it timed out
 	busy   bool                 // away is set, since the caller is at what change has said
 	lost   []log.TopicPartition // to be told
 	errs   []error              // to be told
@@ -166,7 +167,7 @@ func (m *member) expired() time.Duration {
 		}
 		return 0
 	}
-	m.state = memberEvicted
+	m.state, m.known = memberEvicted, m.sub.topics
 	for s := range m.owned {
 		if s.state == slotHeld { // who is at giving one up knows that it is gone
 			m.lost = append(m.lost, s.tp())
@@ -226,6 +227,11 @@ func (m *member) changeLocked() (change, bool) {
 		}
 		if err := g.admit(m, false); err != nil {
 			return change{err: err}, true
+		}
+		for _, name := range m.sub.names {
+			if m.known[name] != nil && m.sub.topics[name] == nil {
+				m.fail(unknownTopic(name))
+			}
 		}
 	}
 	var c change

@@ -145,3 +145,34 @@ func TestLeaveWhileTimingOut(t *testing.T) {
 		runtime.Gosched()
 	}
 }
+
+// TestDeletedWhileAway: one who has timed out hears of it when he comes back that a
+// topic he names was deleted meanwhile, and only then.
+func TestDeletedWhileAway(t *testing.T) {
+	for _, shared := range []bool{false, true} { // the subscription, with one who stays
+		synctest.Test(t, func(t *testing.T) {
+			st := memStore(t)
+			topics(t, st, map[string]int32{"orders": 2, "paper": 1})
+			c := ConsumerConfig{Group: "g", Topics: []string{"orders", "paper"}, PollTimeout: time.Minute}
+			a := joinAs(t, st, c)
+			settle(t, a)
+			if shared {
+				c.PollTimeout = Unlimited
+				b := joinAs(t, st, c)
+				settle(t, a, b)
+			}
+			time.Sleep(time.Hour)
+			require.NoError(t, st.DeleteTopic(ctx, "orders"))
+			errs := a.poll()
+			for len(errs) == 0 && a.news.Load() {
+				errs = a.poll()
+			}
+			require.Len(t, errs, 1)
+			require.ErrorIs(t, errs[0], ErrUnknownTopic)
+			require.Contains(t, errs[0].Error(), "orders")
+			require.Empty(t, a.poll())
+			time.Sleep(time.Hour)
+			require.Empty(t, a.poll(), "it was told")
+		})
+	}
+}
