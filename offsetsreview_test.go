@@ -154,3 +154,19 @@ func TestGenerationOfFailedOffsets(t *testing.T) {
 	m.SetHook(nil)
 	require.NoError(t, st.Close())
 }
+
+// TestCommitOfWhatIsTakenBack: a position that was there when it was checked, and
+// was taken back before it was durable, is not committed, whatever has come in its
+// place.
+func TestCommitOfWhatIsTakenBack(t *testing.T) {
+	st := memStore(t)
+	p := part(t, st, "orders", TopicConfig{Durability: Written, FlushInterval: Unlimited})
+	fill(t, p, 10)
+	c := offsetsCommit{store: st, topics: make([]*Topic, 1), epochs: make([]int32, 1)}
+	w, err := c.checkOne(0, &Position{Topic: "orders", Offset: 10})
+	require.NoError(t, err)
+	require.NoError(t, p.TruncateTo(5))
+	fill(t, p, 10)
+	require.NoError(t, p.Sync(ctx))
+	require.ErrorIs(t, w.wait(ctx), ErrOffsetOutOfRange)
+}
