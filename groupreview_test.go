@@ -176,3 +176,23 @@ func TestDeletedWhileAway(t *testing.T) {
 		})
 	}
 }
+
+// TestDeletedGroupBeginsAtStart: of a group that is deleted while a member is away,
+// no partition counts as one that came later.
+func TestDeletedGroupBeginsAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memStore(t)
+		topics(t, st, map[string]int32{"orders": 1})
+		a := joinAs(t, st, ConsumerConfig{Group: "g", Topics: []string{"orders"}, PollTimeout: time.Minute})
+		settle(t, a)
+		time.Sleep(time.Hour)
+		orders, err := st.Topic("orders")
+		require.NoError(t, err)
+		require.NoError(t, orders.AddPartitions(ctx, 1))
+		groupSaved(st, "g")
+		require.NoError(t, st.Groups().Delete(ctx, "g"))
+		settle(t, a)
+		require.Len(t, a.has, 2)
+		require.False(t, a.fresh[tp("orders", 1)])
+	})
+}
