@@ -62,7 +62,8 @@ const defaultMaxBytes = 1 << 20 // as Kafka's max.partition.fetch.bytes
 
 // Consumer returns a consumer. ErrInvalidConfig says which value is not allowed;
 // ErrUnknownTopic: one of Topics is not there; ErrMemberExists; ErrReadOnly: the store
-// is open for reading, and cannot keep positions of a Group; ErrClosed. Close it when
+// is open for reading, and cannot keep positions of a Group; *CorruptError and
+// ErrFailed: nobody can read what the group has committed; ErrClosed. Close it when
 // done.
 func (s *Store) Consumer(c ConsumerConfig) (*Consumer, error) {
 	if err := c.check(); err != nil {

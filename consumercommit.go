@@ -88,7 +88,7 @@ func (c *Consumer) saved(l *feed) int64 {
 
 // commit commits positions of feeds.
 func (c *Consumer) commit(ctx context.Context, at []Position) error {
-	return c.store.commitOffsets(ctx, c.config.Group, at, func() (func(), error) {
+	err := c.store.commitOffsets(ctx, c.config.Group, at, func() (func(), error) {
 		// Here, with the epochs to be stored found out already: of a later cut they tell.
 		for i := range at {
 			if l := c.byPart[log.TopicPartition{Topic: at[i].Topic, Partition: at[i].Partition}]; l != nil {
@@ -106,6 +106,10 @@ func (c *Consumer) commit(ctx context.Context, at []Position) error {
 		}
 		return c.member.fence(parts)
 	})
+	if err == nil && c.member != nil {
+		c.member.hasCommitted(at)
+	}
+	return err
 }
 
 // Committed is what the group has committed of the partitions that the consumer

@@ -67,6 +67,13 @@ func (c *coordinator) take(s *Store, name string) (*group, error) {
 	}
 }
 
+// known is the group of a name, nil if nothing is remembered of it.
+func (c *coordinator) known(name string) *group {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.named[name]
+}
+
 func (c *coordinator) groups() []*group {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -232,9 +239,7 @@ func (g *group) join(m *member, saved int32) (wait <-chan struct{}, err error) {
 	case g.held > 0:
 		return g.released, nil
 	}
-	if now := g.generation.Load(); saved > now { // before a restart, or by Groups.Commit
-		g.generation.Store(saved)
-	}
+	g.raise(saved)
 	for m.id == "" {
 		g.made++
 		id := fmt.Sprintf("consumer-%d", g.made)
@@ -249,6 +254,13 @@ func (g *group) join(m *member, saved int32) (wait <-chan struct{}, err error) {
 	}
 	m.armLocked(m.timeout)
 	return nil, nil
+}
+
+// raise makes the generation one that was seen elsewhere, if that is higher.
+func (g *group) raise(generation int32) {
+	if generation > g.generation.Load() {
+		g.generation.Store(generation)
+	}
 }
 
 // admit makes m a member, for the first time or again.

@@ -35,6 +35,8 @@ func awaitSaved(st *Store, name string) {
 	g.mu.Unlock()
 	if saving != nil {
 		<-saving
+		g.mu.Lock() // until the one who has saved it has forgotten it, if he does
+		defer g.mu.Unlock()
 	}
 }
 

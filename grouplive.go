@@ -30,10 +30,7 @@ type liveMember struct {
 
 // liveGroup is a group that has members now.
 func (s *Store) liveGroup(name string) (liveGroup, bool) {
-	c := &s.coordinator
-	c.mu.Lock()
-	g := c.named[name]
-	c.mu.Unlock()
+	g := s.coordinator.known(name)
 	if g == nil || name == "" {
 		return liveGroup{}, false
 	}
@@ -81,10 +78,7 @@ func (s *Store) liveGroups() []string {
 
 // groupIsLive tells whether a group has members, or some who may come back.
 func (s *Store) groupIsLive(name string) bool {
-	c := &s.coordinator
-	c.mu.Lock()
-	g := c.named[name]
-	c.mu.Unlock()
+	g := s.coordinator.known(name)
 	if g == nil {
 		return false
 	}
@@ -95,8 +89,9 @@ func (s *Store) groupIsLive(name string) bool {
 
 // emptyGroup holds a group without members, so that nobody joins while its
 // offsets are reset or deleted: until release they wait, and who has timed out stays
-// away. ErrGroupNotEmpty: it has members, or a commit of one who has left is under
-// way.
+// away. What the group remembers of partitions without a commit stays, see
+// forgetBegun. ErrGroupNotEmpty: it has members, or a commit of one who has left is
+// under way.
 func (s *Store) emptyGroup(name string) (release func(), err error) {
 	for {
 		g, err := s.coordinator.take(s, name)
@@ -122,6 +117,15 @@ func (s *Store) emptyGroup(name string) (release func(), err error) {
 	}
 }
 
+// raiseGeneration tells a group that is held which generation others have reached.
+func (s *Store) raiseGeneration(name string, generation int32) {
+	if g := s.coordinator.known(name); g != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.raise(generation)
+	}
+}
+
 func (g *group) release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -138,10 +142,7 @@ func (g *group) release() {
 // forgetBegun makes a group that emptyGroup holds begin at Start in topics, without
 // any in all, where nothing is committed: what it remembered is forgotten.
 func (s *Store) forgetBegun(name string, topics ...string) {
-	c := &s.coordinator
-	c.mu.Lock()
-	g := c.named[name]
-	c.mu.Unlock()
+	g := s.coordinator.known(name)
 	if g == nil {
 		return
 	}

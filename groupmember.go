@@ -37,6 +37,7 @@ type member struct {
 	sub    *subscription
 	config subscriptionConfig
 	owned  map[*slot]struct{}
+	known  map[string]*Topic    // that there were when it timed out
 	busy   bool                 // away is set, since the caller is at what change has said
 	lost   []log.TopicPartition // to be told
 	errs   []error              // to be told
@@ -100,10 +101,10 @@ func (m *member) enter() {
 	}
 }
 
-// leave says that Poll returns. From now on the time runs.
+// leave says that Poll returns. From now on the time runs. One who is timed out this
+// moment waits until that is done, as in enter.
 func (m *member) leave() {
-	m.away.Store(m.group.now())
-	if m.timeout > 0 && !m.armed.Load() {
+	if m.away.Swap(m.group.now()) == memberGone || m.timeout > 0 && !m.armed.Load() {
 		m.group.mu.Lock()
 		defer m.group.mu.Unlock()
 		m.armLocked(m.timeout)
@@ -166,7 +167,7 @@ func (m *member) expired() time.Duration {
 		}
 		return 0
 	}
-	m.state = memberEvicted
+	m.state, m.known = memberEvicted, m.sub.topics
 	for s := range m.owned {
 		if s.state == slotHeld { // who is at giving one up knows that it is gone
 			m.lost = append(m.lost, s.tp())
@@ -226,6 +227,11 @@ func (m *member) changeLocked() (change, bool) {
 		}
 		if err := g.admit(m, false); err != nil {
 			return change{err: err}, true
+		}
+		for _, name := range m.sub.names {
+			if m.known[name] != nil && m.sub.topics[name] == nil {
+				m.fail(unknownTopic(name))
+			}
 		}
 	}
 	var c change
@@ -334,6 +340,20 @@ func (g *group) committed(parts []log.TopicPartition) {
 		delete(g.commits, tp)
 		if s := g.slot(tp); s != nil {
 			g.give(s)
+		}
+	}
+	g.tidy()
+}
+
+// hasCommitted says that partitions are committed: where they were begun need not be
+// remembered any more.
+func (m *member) hasCommitted(at []Position) {
+	g := m.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range at {
+		if t := g.topics[at[i].Topic]; t != nil && g.memory[t.topic] != nil {
+			delete(g.memory[t.topic].begun, at[i].Partition)
 		}
 	}
 	g.tidy()

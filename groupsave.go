@@ -128,11 +128,12 @@ func (v *savedGroup) value() (_ coordination.GroupValue, err error) {
 }
 
 // savedGeneration is the last generation of a group that was saved, 0 if none was.
+// Where that cannot be told, none is begun: it could be one that has been.
 func (s *Store) savedGeneration(ctx context.Context, group string) (int32, error) {
 	o, err := s.committedOffsets(ctx)
 	if err != nil {
 		return 0, err
 	}
-	v, _ := o.metadata(group)
-	return v.Generation, nil
+	v, _, err := o.saved(ctx, group)
+	return v.Generation, err
 }

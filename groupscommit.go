@@ -105,6 +105,7 @@ func (g *Groups) enter(ctx context.Context, f *Fence) (leave func(), err error) 
 			all.mu.Lock()
 			if x.raising = false; err == nil {
 				x.now = f.Generation
+				g.store.raiseGeneration(f.Group, f.Generation)
 			}
 			x.wake()
 		}
@@ -163,8 +164,9 @@ func (g *Groups) saved(ctx context.Context, group string) (coordination.GroupVal
 		return coordination.GroupValue{}, err
 	}
 	next := coordination.GroupValue{Version: 3, ProtocolType: "consumer", CurrentStateTimestamp: time.Now().UnixMilli()}
-	if v, ok := o.metadata(group); ok {
+	v, ok, err := o.saved(ctx, group)
+	if ok {
 		next.ProtocolType, next.Generation = v.ProtocolType, max(v.Generation, 0)
 	}
-	return next, nil
+	return next, err
 }

@@ -63,6 +63,9 @@ func (o *offsets) view() *offsetsView {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	s.mu.RLock()
+	t = s.mu.topics[offsetsTopic] // others may have seen a later one meanwhile
+	s.mu.RUnlock()
 	next := &offsetsView{topic: t}
 	if t != nil {
 		next.settings = t.settings.Load()
@@ -204,16 +207,23 @@ func (o *offsets) groups() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// metadata is the latest generation of a group that was saved.
+// metadata is the latest generation of a group that was saved, as far as that can
+// be told.
 func (o *offsets) metadata(group string) (coordination.GroupValue, bool) {
-	p, err := o.of(context.Background(), group)
+	v, ok, _ := o.saved(context.Background(), group)
+	return v, ok
+}
+
+// saved is metadata for whoever goes on from there. Errors are those of fetch.
+func (o *offsets) saved(ctx context.Context, group string) (v coordination.GroupValue, ok bool, err error) {
+	p, err := o.of(ctx, group)
 	if p == nil || err != nil {
-		return coordination.GroupValue{}, false
+		return v, false, err
 	}
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if g := p.mu.state.groups[group]; g != nil && g.meta != nil {
-		return *g.meta, true
+		return *g.meta, true, nil
 	}
-	return coordination.GroupValue{}, false
+	return v, false, nil
 }

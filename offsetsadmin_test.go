@@ -453,7 +453,7 @@ func TestInternalTopicsAreTheStores(t *testing.T) {
 		require.ErrorIs(t, do(), ErrInvalidTopic, name)
 	}
 	require.Equal(t, int64(1), p.LogEndOffset())
-	for _, set := range []map[string]string{{"cleanup.policy": "delete"}, {"cleanup.policy": "compact,delete"}, {"leat.external": "watermark"}} {
+	for _, set := range []map[string]string{{"cleanup.policy": "delete"}, {"cleanup.policy": "compact,delete"}, {"leat.external": "watermark"}, {"leat.durability": "written"}} {
 		require.ErrorIs(t, tp.SetProperties(ctx, set), ErrInvalidConfig)
 	}
 	require.NoError(t, tp.SetProperties(ctx, map[string]string{"segment.bytes": "65536"}))

@@ -24,6 +24,10 @@ func (s *Store) expireOffsets(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if err := s.noteLeft(ctx, g); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		// First with commits under way: mostly there is nothing to be done. Who is
 		// live is asked before anything is shut or locked: a group's lock comes first.
 		err := g.catchUp(ctx)
@@ -33,12 +37,55 @@ func (s *Store) expireOffsets(ctx context.Context) error {
 				err = o.expire(ctx, g, keep, live)
 			}
 		}
-		if err != nil && !errors.Is(err, ErrFailed) && !errors.Is(err, ErrCorrupt) { // which were told when they were found
-			errs = append(errs, err)
+		errs = append(errs, err)
+	}
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {
+		return errors.Is(err, ErrFailed) || errors.Is(err, ErrCorrupt) // which were told when they were found
+	})...)
+}
+
+// noteLeft writes down that groups have no members whose last record has some: those
+// ended with their process, and their time runs from now on, as in Kafka it does when
+// their sessions have timed out.
+func (s *Store) noteLeft(ctx context.Context, g *offsetsPartition) error {
+	if err := g.catchUp(ctx); err != nil {
+		return err
+	}
+	live := g.live()
+	var left []string
+	g.mu.RLock()
+	for name, group := range g.mu.state.groups {
+		if group.hadMembers() && !live[name] {
+			left = append(left, name)
 		}
+	}
+	g.mu.RUnlock()
+	var errs []error
+	for _, name := range left {
+		errs = append(errs, s.noteLeftOne(ctx, name))
 	}
 	return errors.Join(errs...)
 }
+
+func (s *Store) noteLeftOne(ctx context.Context, name string) error {
+	release, err := s.emptyGroup(name)
+	if errors.Is(err, ErrGroupNotEmpty) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
+	v, _, err := s.offsets.saved(ctx, name)
+	if err != nil || len(v.Members) == 0 {
+		return err
+	}
+	v.Members, v.Protocol, v.Leader, v.CurrentStateTimestamp = nil, nil, nil, time.Now().UnixMilli()
+	return s.saveGroup(ctx, name, v)
+}
+
+// hadMembers tells whether the last record of the group names any.
+func (g *groupState) hadMembers() bool { return g.meta != nil && len(g.meta.Members) > 0 }
 
 // expire removes what has expired while nobody can commit.
 func (o *offsets) expire(ctx context.Context, g *offsetsPartition, keep time.Duration, live map[string]bool) error {
@@ -68,7 +115,7 @@ func (g *offsetsPartition) expired(keep time.Duration, live map[string]bool) []o
 	left := map[string]bool{} // groups that keep something
 	expired := func(k offsetsKey) bool {
 		group := state.groups[k.group]
-		if group == nil || live[k.group] || state.isPending(k) {
+		if group == nil || live[k.group] || group.hadMembers() || state.isPending(k) {
 			return false
 		}
 		since := int64(0)

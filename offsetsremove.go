@@ -20,14 +20,15 @@ func (s *Store) removeOffsets(ctx context.Context, group string, parts []log.Top
 	if s.follow != nil {
 		return ErrReadOnly
 	}
-	if g, err := s.offsets.of(ctx, group); g == nil || err != nil {
+	home, err := s.offsets.of(ctx, group)
+	if home == nil || err != nil {
 		return err
 	}
 	want := map[log.TopicPartition]bool{}
 	for _, tp := range parts {
 		want[tp] = true
 	}
-	return s.offsets.remove(ctx, false, func(k offsetsKey) bool {
+	return s.offsets.remove(ctx, home, func(k offsetsKey) bool {
 		return k.group == group && (parts == nil || !k.meta && want[log.TopicPartition{Topic: k.topic, Partition: k.partition}])
 	})
 }
@@ -40,19 +41,20 @@ func (s *Store) forgetTopicOffsets(topic string) error {
 	if s.offsets.view().topic == nil {
 		return nil
 	}
-	return s.offsets.remove(context.Background(), true, func(k offsetsKey) bool { return !k.meta && k.topic == topic })
+	return s.offsets.remove(context.Background(), nil, func(k offsetsKey) bool { return !k.meta && k.topic == topic })
 }
 
-// remove writes tombstones for the chosen keys, while there are no commits. all:
-// a partition that cannot be read is an error, since it may hold some.
-func (o *offsets) remove(ctx context.Context, all bool, chosen func(offsetsKey) bool) error {
+// remove writes tombstones for the chosen keys, while there are no commits. That a
+// partition cannot be read, which may hold some, is an error: where the keys have a
+// home, of that one only.
+func (o *offsets) remove(ctx context.Context, home *offsetsPartition, chosen func(offsetsKey) bool) error {
 	if err := o.gate.shut(ctx); err != nil {
 		return err
 	}
 	defer o.gate.open()
 	for _, g := range o.view().parts {
 		if err := g.catchUp(ctx); err != nil {
-			if all {
+			if home == nil || home == g || ctx.Err() != nil {
 				return err
 			}
 			continue

@@ -154,9 +154,10 @@ func (g *offsetsPartition) follow(ctx context.Context) error {
 
 // anew tells whether what was read may be worth nothing: the log is another one,
 // or has taken records back, or the last look was so long ago that a tombstone may
-// have come and been cleaned away since.
+// have come and been cleaned away since; or it met, in the log of another process,
+// what could not be understood, which the cursor is behind now.
 func (g *offsetsPartition) anew(l *log.Log, now time.Time) bool {
-	return g.src != l || g.cur.Stale() || g.cur.Restarted() ||
+	return g.src != l || g.stuck != nil || g.cur.Stale() || g.cur.Restarted() ||
 		!g.read.IsZero() && now.Sub(g.read) >= g.p.topic.cfg().Compaction.TombstoneRetain
 }
 

@@ -50,6 +50,8 @@ func checkOffsetsConfig(topic string, c *TopicConfig) error {
 	case topic != offsetsTopic:
 	case c.External != 0:
 		return invalidConfig("External (leat.external) is %v: the topic is the store's own", c.External)
+	case c.Durability != Synced:
+		return invalidConfig("Durability (leat.durability) is %v: what is not durable yet would count as committed", c.Durability)
 	case c.Cleanup != CleanupCompact && (c.Retention.Age >= 0 || c.Retention.Bytes >= 0):
 		return invalidConfig("Cleanup (cleanup.policy) is %v with a limited Retention: commits would be deleted", c.Cleanup)
 	}
