@@ -462,11 +462,12 @@ func (f *follower) release(segs []*segment.Segment) {
 }
 
 // intact tells whether what was read in a run can be believed: nothing that was
-// published had been touched when it was read.
+// published had been touched when it was read, nor retention taken any of it that is
+// not known to be gone.
 func (f *follower) intact(run int64) bool {
 	t := f.told()
 	b := f.basis.Load()
-	return t.basis() == *b && run&1 == 0 && f.run.Load() == run
+	return t.basis() == *b && run&1 == 0 && f.run.Load() == run && !(t.Known && t.Start > f.l.start.Load())
 }
 
 // wait waits until something can be seen at offset, or the run ends.
