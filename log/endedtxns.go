@@ -10,11 +10,14 @@ import (
 // A snapshot names the transactions that were open at its offset. The markers that
 // end them follow, and cleanings may have removed those since: only after
 // everything else of the transaction, and only once it was decided. So one of which
-// the first batch is gone has ended, and would stay open for ever otherwise: it
-// would hold the last stable offset back, and its producer's later batches out.
+// nothing is left before the snapshot may have ended, and would stay open for ever
+// otherwise: it would hold the last stable offset back, and its producer's later
+// batches out. If it has not, what follows of it begins it again, and nothing that
+// it could leave out is there. A cleaning may well have removed the first batches of
+// an aborted one and not come to the others yet.
 
 // dropEnded ends the transactions in a producer state, which is that of the snapshot
-// at an offset, whose first batch a cleaning has removed.
+// at an offset, of which cleanings have left nothing before that.
 func (l *Log) dropEnded(p *Producers, segs []*segment.Segment, at int64) error {
 	if l.dense(at) {
 		return nil // no cleaning has come as far as a marker behind it
@@ -26,9 +29,12 @@ func (l *Log) dropEnded(p *Producers, segs []*segment.Segment, at int64) error {
 		if l.dense(e.txnFirst) || i < 0 {
 			continue
 		}
-		there, err := l.holdsBatch(segs[i], e.id, e.txnFirst)
-		if err != nil {
-			return err
+		there := false
+		for ; i < len(segs) && segs[i].Base() < at && !there; i++ {
+			var err error
+			if there, err = l.holdsData(segs[i], e.id, e.txnFirst, at); err != nil {
+				return err
+			}
 		}
 		if !there {
 			ended = append(ended, e)
@@ -41,15 +47,15 @@ func (l *Log) dropEnded(p *Producers, segs []*segment.Segment, at int64) error {
 	return nil
 }
 
-// holdsBatch tells whether a producer's batch that holds an offset may be in a
-// segment. Behind damage anything may be.
-func (l *Log) holdsBatch(s *segment.Segment, producer, offset int64) (bool, error) {
+// holdsData tells whether transactional data of a producer, from an offset up to
+// another, may be in a segment. Behind damage anything may be.
+func (l *Log) holdsData(s *segment.Segment, producer, from, to int64) (bool, error) {
 	errFound, errPassed := errors.New("found"), errors.New("passed")
 	r, err := s.Scan(segment.ScanOptions{Each: func(_ *segment.Scan, _ int64, b codec.Batch) error {
 		switch {
-		case b.BaseOffset() > offset:
+		case b.BaseOffset() >= to:
 			return errPassed
-		case b.LastOffset() >= offset && b.ProducerID() == producer:
+		case b.LastOffset() >= from && b.ProducerID() == producer && b.IsTransactional() && !b.IsControl():
 			return errFound
 		}
 		return nil
