@@ -27,7 +27,8 @@ import (
 // deleteBelowStart removes the segments that lie below the log start offset as a
 // whole. The caller has the turn.
 func (l *Log) deleteBelowStart(ctx context.Context) (d Deleted, err error) {
-	if len(l.retain.left) == 0 && l.segments.Load().find(l.start.Load()) <= 0 {
+	told := l.retain.removal
+	if len(told.left) == 0 && l.segments.Load().find(l.start.Load()) <= 0 {
 		return d, nil
 	}
 	if err := l.saveStart(); err != nil {
@@ -42,7 +43,6 @@ func (l *Log) deleteBelowStart(ctx context.Context) (d Deleted, err error) {
 	}
 	defer l.work.Done()
 	start := l.segments.Load().bases[0]
-	told := &l.retain.removal
 	told.first, told.next = gone[0].Base(), gone[0].Base()
 	defer func() { told.err = err }()
 	unwritten := l.unseal(start)
@@ -51,7 +51,7 @@ func (l *Log) deleteBelowStart(ctx context.Context) (d Deleted, err error) {
 		begun := time.Now()
 		size := s.Size()
 		if err = l.removeSegment(s); err != nil {
-			l.retain.left = gone[i:]
+			told.left = gone[i:]
 			for _, s := range gone[i:] {
 				err = errors.Join(err, s.Close())
 			}
@@ -90,8 +90,8 @@ func (l *Log) unlist() ([]*segment.Segment, error) {
 	if err := l.refusing(); err != nil {
 		return nil, err
 	}
-	gone := l.retain.left
-	l.retain.left = nil
+	gone := l.retain.removal.left
+	l.retain.removal.left = nil
 	list := l.segments.Load()
 	if n := list.find(l.start.Load()); n > 0 {
 		gone = slices.Concat(gone, list.segs[:n])

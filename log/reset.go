@@ -79,7 +79,7 @@ func (l *Log) resetDamaged(start int64, lowered func() error) error {
 func (l *Log) removeBelowStart() error {
 	list := l.segments.Load()
 	n := max(list.find(l.start.Load()), 0)
-	gone := slices.Concat(l.retain.left, list.segs[:n])
+	gone := slices.Concat(l.retain.left(), list.segs[:n])
 	if len(gone) == 0 {
 		return nil
 	}
@@ -89,11 +89,11 @@ func (l *Log) removeBelowStart() error {
 	l.segments.Store(list.from(n))
 	for i, s := range gone {
 		if err := l.removeSegment(s); err != nil {
-			l.retain.left = gone[i:]
+			l.retain.leave(gone[i:])
 			return err
 		}
 	}
-	l.retain.left = nil
+	l.retain.leave(nil)
 	if err := l.syncDir(); err != nil {
 		return l.fail(err)
 	}

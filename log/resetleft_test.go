@@ -28,7 +28,7 @@ func TestResetAfterFailedDeletion(t *testing.T) {
 	})
 	_, err := l.DeleteRecords(context.Background(), 21)
 	require.Error(t, err)
-	require.NotEmpty(t, l.retain.left)
+	require.NotEmpty(t, l.retain.left())
 	require.EqualValues(t, 21, l.LogStartOffset())
 
 	words := func() [8]uint64 { return NewMarks(g.st.Marks.w, nil).snapshot() }

@@ -34,11 +34,9 @@ type retaining struct {
 	save func() error
 	// saved is the log start offset that was made durable last; guarded by turn.
 	saved int64
-	// left are segments that are out of the list and whose files could not be
-	// removed; guarded by turn.
-	left []*segment.Segment
-	// removal is what the deletion under way has done; guarded by turn.
-	removal removal
+	// removal is what the deletion under way has done, and what earlier ones have
+	// left; guarded by turn. It is nil at rest, for there are many partitions.
+	removal *removal
 	// epochs: their file is behind; guarded by Log.writing.
 	epochs bool
 	// oldest is the base offset of the oldest segment whose files may be there.
@@ -90,9 +88,10 @@ func (l *Log) deleting(ctx context.Context, do func() (Deleted, error)) (Deleted
 		return Deleted{}, err
 	}
 	begin := l.BeginDelete()
-	l.retain.removal = removal{}
+	l.retain.removal = &removal{left: l.retain.left()}
 	d, err := do()
-	r := l.retain.removal
+	r := *l.retain.removal
+	l.retain.leave(r.left)
 	<-l.retain.turn
 	l.EndDelete(begin, r.first, d.Segments, r.next-r.first, d.Bytes, r.err)
 	return d, err
@@ -103,6 +102,22 @@ func (l *Log) deleting(ctx context.Context, do func() (Deleted, error)) (Deleted
 type removal struct {
 	first, next int64
 	err         error
+	left        []*segment.Segment // out of the list, and their files could not be removed
+}
+
+func (r *retaining) left() []*segment.Segment {
+	if r.removal == nil {
+		return nil
+	}
+	return r.removal.left
+}
+
+// leave keeps what is left for the next deletion.
+func (r *retaining) leave(left []*segment.Segment) {
+	r.removal = nil
+	if len(left) > 0 {
+		r.removal = &removal{left: left}
+	}
 }
 
 // Retain deletes what r does not keep at the time now, as Kafka does: the
